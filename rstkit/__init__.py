@@ -1,0 +1,1 @@
+"""rstkit: why was this TCP connection reset?"""

@@ -1,0 +1,144 @@
+"""TCP as data: flags, sequence arithmetic, and the layout of a frame's headers (RFC 9293, 3.1).
+
+What is here knows nothing of labs or traces.
+"""
+
+import ipaddress
+import struct
+from enum import IntFlag
+from typing import NamedTuple
+
+
+class Flags(IntFlag):
+    """The control bits of a TCP header (RFC 9293, 3.1; ECN bits of RFC 3168)."""
+
+    FIN = 0x01
+    SYN = 0x02
+    RST = 0x04
+    PSH = 0x08
+    ACK = 0x10
+    URG = 0x20
+    ECE = 0x40
+    CWR = 0x80
+
+    def __str__(self) -> str:
+        """tcpdump's letters, for example ``S.`` for SYN ACK and ``none`` for no flag at all."""
+        return "".join(letter for bit, letter in _LETTERS if self & bit) or "none"
+
+
+# tcpdump's order: print-tcp.c, tcp_flag_values
+_LETTERS = (
+    (Flags.FIN, "F"),
+    (Flags.SYN, "S"),
+    (Flags.RST, "R"),
+    (Flags.PSH, "P"),
+    (Flags.ACK, "."),
+    (Flags.URG, "U"),
+    (Flags.ECE, "E"),
+    (Flags.CWR, "W"),
+)
+
+
+class Endpoint(NamedTuple):
+    """One end of a connection: an IP address as text and a port."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+class Segment(NamedTuple):
+    """The headers of one TCP segment, as they stood on the wire.
+
+    ``length`` counts the payload bytes that the IP header announces; ``payload`` holds those
+    that were captured, which are fewer in a snapped capture. ``window`` is the field as sent,
+    not scaled. ``options`` are pairs of kind and data (RFC 9293, 3.2), padding left out.
+    """
+
+    source: Endpoint
+    destination: Endpoint
+    ttl: int
+    ip_id: int
+    seq: int
+    ack: int
+    flags: Flags
+    window: int
+    options: tuple[tuple[int, bytes], ...]
+    length: int
+    payload: bytes
+
+
+def after(a: int, b: int) -> bool:
+    """Whether sequence number ``a`` comes after ``b``, mod 2**32 (``after`` in include/net/tcp.h)."""
+    return 0 < (a - b) % 2**32 < 2**31
+
+
+def sequence_length(flags: Flags, length: int) -> int:
+    """How many sequence numbers a segment uses up: its bytes, and one each for SYN and FIN."""
+    return length + bool(flags & Flags.SYN) + bool(flags & Flags.FIN)
+
+
+_ETHERTYPE_IPV4 = 0x0800
+_ETHERTYPE_IPV6 = 0x86DD
+_TCP = 6
+
+
+def parse_frame(frame: bytes) -> Segment | None:
+    """The TCP segment in an Ethernet frame; None where the frame holds none or is cut too short."""
+    if len(frame) < 14:
+        return None
+    ethertype = int.from_bytes(frame[12:14])
+    packet = frame[14:]
+    if ethertype == _ETHERTYPE_IPV4 and len(packet) >= 20:
+        header = (packet[0] & 0x0F) * 4
+        total = int.from_bytes(packet[2:4])
+        fragment_offset = int.from_bytes(packet[6:8]) & 0x1FFF
+        if packet[9] != _TCP or fragment_offset:
+            return None
+        source = str(ipaddress.IPv4Address(packet[12:16]))
+        destination = str(ipaddress.IPv4Address(packet[16:20]))
+        ip_id, ttl = int.from_bytes(packet[4:6]), packet[8]
+    elif ethertype == _ETHERTYPE_IPV6 and len(packet) >= 40:
+        header = 40
+        total = 40 + int.from_bytes(packet[4:6])
+        if packet[6] != _TCP:
+            return None
+        source = str(ipaddress.IPv6Address(packet[8:24]))
+        destination = str(ipaddress.IPv6Address(packet[24:40]))
+        ip_id, ttl = 0, packet[7]
+    else:
+        return None
+    tcp = packet[header:total]
+    if len(tcp) < 20:
+        return None
+    source_port, destination_port, seq, ack, offset, bits, window = struct.unpack_from("!HHIIBBH", tcp)
+    data = (offset >> 4) * 4
+    return Segment(
+        source=Endpoint(source, source_port),
+        destination=Endpoint(destination, destination_port),
+        ttl=ttl,
+        ip_id=ip_id,
+        seq=seq,
+        ack=ack,
+        flags=Flags(bits),
+        window=window,
+        options=parse_options(tcp[20:data]),
+        length=max(total - header - data, 0),
+        payload=tcp[data:],
+    )
+
+
+def parse_options(data: bytes) -> tuple[tuple[int, bytes], ...]:
+    """The options of a TCP header (RFC 9293, 3.2); stops where they are malformed."""
+    options = []
+    while data and data[0] != 0:  # 0 ends the list
+        if data[0] == 1:  # no operation: padding
+            data = data[1:]
+            continue
+        if len(data) < 2 or not 2 <= data[1] <= len(data):
+            break
+        options.append((data[0], data[2 : data[1]]))
+        data = data[data[1] :]
+    return tuple(options)
