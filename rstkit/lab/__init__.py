@@ -1,1 +1,140 @@
-"""Two hosts joined by a wire."""
+"""The lab: two hosts joined by a wire, on a real kernel's TCP stack.
+
+    trace = Lab().run(server, client, rtt=40)
+"""
+
+import base64
+import inspect
+import linecache
+import os
+import platform
+import sys
+import threading
+from typing import Any
+
+import cloudpickle
+
+from .. import __version__
+from ..errors import LabUnavailable, SettingError
+from ..trace import Trace
+from .assemble import assemble
+from .host import ADDRESSES
+from .namespaces import Namespaces, Run
+from .settings import SETTINGS, Program, check_settings, fill, split_values
+
+__all__ = ["SETTINGS", "Lab", "Program"]
+
+_backend = Namespaces()
+
+
+class Lab:
+    """Two hosts, ``client`` and ``server``, and the wire between them; fresh ones for each run.
+
+    A program is a function that takes the server's address, ``(host, port)``, as its first
+    argument, or a command as a list of strings in which ``{host}`` and ``{port}`` stand for it.
+    """
+
+    def __init__(self) -> None:
+        self.backend = _backend
+        self._running = threading.Lock()
+        self._run: Run | None = None
+        self._stop = False
+        _backend.warm_up()
+
+    def check(self, server: Program | None, client: Program, **values: Any) -> None:
+        """Raise SettingError where a value is unknown, missing or wrong, without running anything."""
+        split_values(_named(server, client), values)
+        check_settings(values)
+
+    def run(self, server: Program | None, client: Program, **values: Any) -> Trace:
+        """Run the two programs and return what happened; with ``server=None`` nobody listens.
+
+        Each value goes to the program or lab setting of its name: ``rtt`` (ms), ``loss`` (%) and
+        ``seed``, ``drop``, ``duration`` (s), ``fin_timeout`` (s), ``sysctls``, ``ip``, ``port``.
+        The client starts once the server's socket listens. The run is over when both programs
+        have ended and the wire is quiet, or when ``duration`` is over. A program that fails is
+        part of the trace. Raises SettingError (a wrong value), LabUnavailable (the machine refuses
+        what the run needs) or LabError (the lab failed).
+        """
+        programs = _named(server, client)
+        taken = split_values(programs, values)
+        settings = check_settings(values)
+        sysctls = {host: dict(settings["sysctls"].get(host, {})) for host in ADDRESSES}
+        if settings["fin_timeout"] is not None:
+            for of_host in sysctls.values():
+                of_host["net.ipv4.tcp_fin_timeout"] = str(settings["fin_timeout"])
+        address = (ADDRESSES["server"][settings["ip"]], settings["port"])
+        request = {
+            "settings": settings | {"sysctls": sysctls},
+            "programs": {host: _spec(host, programs[host], address, taken[host]) for host in programs},
+        }
+        if not self._running.acquire(blocking=False):
+            raise SettingError("this lab is in the middle of a run. Wait for its end, or make another Lab().")
+        try:
+            self._stop = False
+            self._run = self.backend.begin()
+            if self._stop:  # asked for while the hosts were being made
+                self._run.stop()
+            result = self._run.carry_out(request)
+        finally:
+            self._run = None
+            self._running.release()
+        if "refused" in result:
+            refused = result["refused"]
+            raise LabUnavailable(
+                f"This machine forbids setting {refused['name']} of the {refused['host']} ({refused['error']}). "
+                "A hosted container keeps /proc/sys read-only."
+            )
+        return assemble(
+            result,
+            hosts={host: addresses[settings["ip"]] for host, addresses in ADDRESSES.items()},
+            values={**settings, **values},
+            texts={host: _text(host, programs[host], taken[host]) for host in programs},
+            backend=self.backend.name,
+            kernel=f"{platform.system()} {platform.release()}",
+            version=__version__,
+        )
+
+    def stop(self) -> None:
+        """End the run from another thread; its trace, so far, has the outcome ``stopped``."""
+        self._stop = True
+        run = self._run
+        if run:
+            run.stop()
+
+
+def _named(server: Program | None, client: Program) -> dict[str, Program]:
+    return {"client": client} if server is None else {"server": server, "client": client}
+
+
+def _spec(host: str, program: Program, address: tuple[str, int], values: dict[str, Any]) -> dict[str, Any]:
+    """What a host's process needs to become the program."""
+    spec: dict[str, Any] = {"folder": os.getcwd(), "environment": dict(os.environ)}  # noqa: PTH109
+    if not callable(program):
+        return spec | {"command": fill(program, {**values, "host": address[0], "port": address[1]})}
+    try:
+        pickled = cloudpickle.dumps((program, (address,), values))
+    except Exception as error:
+        raise SettingError(
+            f"the {host}'s function cannot be sent to its host ({type(error).__name__}: {error}). "
+            "It may not hold open files, sockets or locks from the notebook; open them inside the function."
+        ) from error
+    code = getattr(program, "__code__", None)
+    file = code.co_filename if code else ""
+    return spec | {
+        "function": base64.b64encode(pickled).decode(),
+        "name": getattr(program, "__name__", host),
+        "path": [entry or os.getcwd() for entry in sys.path],  # noqa: PTH109
+        "sources": {file: linecache.getlines(file)} if file else {},
+    }
+
+
+def _text(host: str, program: Program, values: dict[str, Any]) -> tuple[str, str, bool]:
+    """A program's name, its text, and whether its calls are recorded."""
+    if not callable(program):
+        return program[0], " ".join(program), False
+    try:
+        text = inspect.getsource(program)
+    except (OSError, TypeError):
+        text = f"{program!r} {values!r}"
+    return getattr(program, "__name__", host), text, True

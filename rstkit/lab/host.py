@@ -1,0 +1,109 @@
+"""A host: a network namespace with one device, what its kernel tells, and the programs on it."""
+
+import os
+import signal
+from typing import Any
+
+from . import kernel, program
+from .netlink import Route
+from .observe import Counters, SocketTable
+
+ADDRESSES = {"client": {4: "10.0.0.1", 6: "fd00::1"}, "server": {4: "10.0.0.2", 6: "fd00::2"}}
+DEVICE = "eth0"
+MOST_OUTPUT = 64 * 1024
+MOST_RECORDS = 16 * 1024 * 1024
+
+
+class Host:
+    """One machine, made in the supervisor's network namespace, to which the caller is returned."""
+
+    def __init__(self, name: str, home: int) -> None:
+        self.name = name
+        self.mac = bytes([2, 0, 0, 0, 0, 1 + list(ADDRESSES).index(name)])
+        self._home = home
+        kernel.unshare(kernel.CLONE_NEWNET)
+        try:
+            self.namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            self.sockets = SocketTable()
+            self.counters = Counters()
+        finally:
+            kernel.setns(home, kernel.CLONE_NEWNET)
+
+    def configure(self, neighbour: "Host") -> None:
+        """Bring up the device that lies in the namespace by now."""
+        kernel.setns(self.namespace, kernel.CLONE_NEWNET)
+        try:
+            with Route() as route:
+                route.set_up("lo")
+                for version, prefix in ((4, 24), (6, 64)):
+                    route.add_address(DEVICE, ADDRESSES[self.name][version], prefix)
+                route.set_up(DEVICE)
+                for version in (4, 6):
+                    route.add_neighbour(DEVICE, ADDRESSES[neighbour.name][version], neighbour.mac)
+            kernel.offloads_off(DEVICE)
+        finally:
+            kernel.setns(self._home, kernel.CLONE_NEWNET)
+
+    def set_sysctl(self, name: str, value: str) -> None:
+        """Write a sysctl of the network namespace; OSError where the machine forbids it."""
+        kernel.setns(self.namespace, kernel.CLONE_NEWNET)
+        try:
+            with open("/proc/sys/" + name.replace(".", "/"), "w") as file:  # noqa: PTH123
+                file.write(value)
+        finally:
+            kernel.setns(self._home, kernel.CLONE_NEWNET)
+
+
+class Process:
+    """A program that was forked onto a host and waits to be let go; times are CLOCK_MONOTONIC, nanoseconds."""
+
+    def __init__(self, host: Host, spec: dict[str, Any]) -> None:
+        self.host = host.name
+        self.started: int | None = None
+        self.ended: int | None = None
+        self.status: int | None = None
+        self.signal: str | None = None
+        self.records = bytearray()
+        self.output = bytearray()
+        self.output_bytes = 0
+        go, self._go = os.pipe()
+        self.records_end, records = os.pipe()
+        self.output_end, output = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            program.run(spec, host.namespace, go, records, output)
+        for descriptor in (go, records, output):
+            os.close(descriptor)
+        for descriptor in (self.records_end, self.output_end):
+            os.set_blocking(descriptor, False)
+
+    def start(self, now: int) -> None:
+        """Let the program go."""
+        self.started = now
+        try:
+            os.write(self._go, b"g")
+        except BrokenPipeError:  # it is gone already: it could not be loaded
+            pass
+        os.close(self._go)
+
+    def read(self, descriptor: int) -> bool:
+        """Take what came on one of the two pipes; False once it is closed."""
+        try:
+            data = os.read(descriptor, 1 << 20)
+        except BlockingIOError:
+            return True
+        if descriptor == self.records_end:
+            self.records += data[: MOST_RECORDS - len(self.records)]
+        else:
+            self.output_bytes += len(data)
+            self.output += data[: MOST_OUTPUT - len(self.output)]
+        return bool(data)
+
+    def end(self, now: int, wait_status: int) -> None:
+        """Note how the process ended, as wait(2) tells it."""
+        self.ended = now
+        code = os.waitstatus_to_exitcode(wait_status)
+        if code >= 0:
+            self.status = code
+        else:
+            self.signal = signal.Signals(-code).name

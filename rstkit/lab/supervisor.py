@@ -1,0 +1,219 @@
+"""The process that owns one run: two hosts, the wire between them, observation, and the end of it all.
+
+It is process 1 of a PID namespace of its own, so whatever a program leaves running, forks
+without end or hides in a new session ends with it; and it ends with the notebook's process.
+It has one thread and never waits for anything but in its loop.
+"""
+
+import base64
+import os
+import select
+import socket
+import time
+from typing import Any, NoReturn
+
+from ..tcp import parse_frame
+from . import kernel, message
+from .host import ADDRESSES, DEVICE, Host, Process
+from .netlink import Route
+from .observe import CLOSED, ResetReasons, SocketState, Tracepoint
+from .wire import Frame, Wire
+
+_SAMPLE_EVERY = 5_000_000  # nanoseconds
+_SAMPLE_AT_MOST_EVERY = 1_000_000
+_LOOK_FOR_LISTENER_EVERY = 500_000
+_MOST_ENDS = 200  # connection ends whose states are sampled
+_AT_REST = ("CLOSED", "TIME_WAIT", "FIN_WAIT2", "LISTEN")  # states in which an orphan sends nothing by itself
+
+Address = tuple[str, int]
+
+
+def serve(notebook: socket.socket, tracepoint: Tracepoint | None) -> NoReturn:
+    """Make the hosts and the wire, say so, wait for a run, carry it out and end."""
+    try:
+        try:
+            stage = Stage(notebook, tracepoint)
+        except OSError as error:
+            message.send(notebook, {"error": f"{error.strerror or error}"})
+            os._exit(1)
+        message.send(notebook, {"ready": True})
+        request = message.receive(notebook)
+        if request:
+            message.send(notebook, stage.run(request))
+    except (BrokenPipeError, ConnectionResetError, Gone):
+        pass  # nobody waits for the answer any more
+    os._exit(0)
+
+
+class Gone(Exception):  # noqa: N818
+    """The notebook's process has closed its end."""
+
+
+class Stage:
+    """Two hosts and a wire, ready for one run."""
+
+    def __init__(self, notebook: socket.socket, tracepoint: Tracepoint | None) -> None:
+        kernel.exact_timers()
+        self._notebook = notebook
+        self._tracepoint = tracepoint
+        home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self._hosts = {name: Host(name, home) for name in ADDRESSES}
+        client, server = self._hosts.values()
+        with Route() as route:
+            for host in (client, server):
+                route.add_veth(host.name, DEVICE, host.mac, host.namespace)
+                route.set_up(host.name)
+        self._wire = Wire(list(self._hosts))
+        client.configure(server)
+        server.configure(client)
+        self._processes: dict[str, Process] = {}
+        self._states: list[tuple[str, int, Address, Address | None, SocketState]] = []
+        self._active: dict[tuple[str, Address, Address | None], SocketState] = {}
+        self._seen: set[bytes] = set()
+        self._sampled = 0
+        self._moved = False
+
+    def run(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one run; what it showed, as JSON types (`rstkit.lab.assemble` reads it)."""
+        settings = request["settings"]
+        for host, sysctls in settings["sysctls"].items():
+            for name, value in sysctls.items():
+                try:
+                    self._hosts[host].set_sysctl(name, str(value))
+                except OSError as error:
+                    return {"refused": {"host": host, "name": name, "errno": error.errno, "error": error.strerror}}
+        drop = {(host, number) for host, number in settings["drop"]}
+        self._wire.set_up(settings["rtt"], settings["loss"], settings["seed"], drop)
+        self._listener = (ADDRESSES["server"][settings["ip"]], settings["port"])
+        reasons = ResetReasons(self._tracepoint) if self._tracepoint else None
+        for name, spec in request["programs"].items():
+            self._processes[name] = Process(self._hosts[name], spec)
+        before = {name: host.counters.read() for name, host in self._hosts.items()}
+        zero, epoch = time.monotonic_ns(), time.time_ns()
+        outcome = self._loop(zero + round(settings["duration"] * 1e9))
+        ended = time.monotonic_ns()
+        listening = self._hosts["server"].sockets.listening_ports()
+        self._sample()
+        return {
+            "zero": zero,
+            "epoch": epoch,
+            "ended": ended,
+            "outcome": outcome,
+            "listening": listening,
+            "frames": [
+                (f.sender, f.sent, f.arrived, base64.b64encode(f.data).decode(), f.lost) for f in self._wire.frames
+            ],
+            "frames_not_kept": self._wire.not_kept,
+            "states": self._states,
+            "before": before,
+            "after": {name: host.counters.read() for name, host in self._hosts.items()},
+            "reasons": reasons.read() if reasons else None,
+            "programs": {name: _told(process) for name, process in self._processes.items()},
+        }
+
+    def _loop(self, deadline: int) -> str:
+        """Carry frames, watch and wait, until the run is over; how it ended."""
+        server, client = self._processes.get("server"), self._processes["client"]
+        (server or client).start(time.monotonic_ns())
+        wire = {end: host for host, end in self._wire.ends.items()}
+        pipes = {end: p for p in self._processes.values() for end in (p.records_end, p.output_end)}
+        exits = {os.pidfd_open(p.pid): p for p in self._processes.values()}
+        stopped = False
+        while not stopped:
+            waiting = client.started is None
+            if waiting and self._look("server", self._listener, None).state == "LISTEN":
+                self._active["server", self._listener, None] = CLOSED
+                client.start(time.monotonic_ns())
+                waiting = False
+            if waiting and server and server.ended:
+                return "never listened"
+            if all(p.ended for p in self._processes.values()) and self._settled(pipes):
+                return "completed"
+            now = time.monotonic_ns()
+            if now >= deadline:
+                return "never listened" if waiting else "duration over"
+            wake = min(
+                deadline,
+                self._wire.next_delivery or deadline,
+                self._next_sample(),
+                now + _LOOK_FOR_LISTENER_EVERY if waiting else deadline,
+            )
+            ready, _, _ = select.select([*wire, *pipes, *exits, self._notebook], [], [], max(wake - now, 0) / 1e9)
+            for end in ready:
+                if end in wire:
+                    self._note(self._wire.take(wire[end]))
+                elif end in pipes:
+                    if not pipes[end].read(end):
+                        del pipes[end]
+                elif end in exits:
+                    process = exits.pop(end)
+                    process.end(time.monotonic_ns(), os.waitpid(process.pid, 0)[1])
+                    os.close(end)
+                elif message.receive(self._notebook) is None:
+                    raise Gone
+                else:
+                    stopped = True
+            self._note(self._wire.deliver())
+            if time.monotonic_ns() >= self._next_sample():
+                self._sample()
+        return "stopped"
+
+    def _settled(self, pipes: dict[int, Process]) -> bool:
+        """Whether nothing more will happen now that both programs have ended: the wire is empty, the sockets rest."""
+        for host in self._hosts:
+            self._note(self._wire.take(host))
+        if self._wire.in_flight:
+            return False
+        self._sample()
+        if any(state.state not in _AT_REST for state in self._active.values()):
+            return False
+        for end, process in pipes.items():
+            while process.read(end) and select.select([end], [], [], 0)[0]:
+                pass
+        return True
+
+    def _note(self, frames: list[Frame]) -> None:
+        """Have the ends of each connection watched from its first frame on."""
+        for frame in frames:
+            self._moved = True
+            key = frame.data[14:58] if frame.data[12:14] == b"\x86\xdd" else frame.data[26:38]  # addresses, ports
+            if key in self._seen or len(self._active) >= _MOST_ENDS:
+                continue
+            self._seen.add(key)
+            segment = parse_frame(frame.data)
+            if segment:
+                receiver = "server" if frame.sender == "client" else "client"
+                self._active.setdefault((frame.sender, segment.source, segment.destination), CLOSED)
+                self._active.setdefault((receiver, segment.destination, segment.source), CLOSED)
+
+    def _next_sample(self) -> int:
+        return self._sampled + (_SAMPLE_AT_MOST_EVERY if self._moved else _SAMPLE_EVERY)
+
+    def _sample(self) -> None:
+        """Look at each watched socket, and keep what has changed since the last look."""
+        self._sampled, self._moved = time.monotonic_ns(), False
+        for end, last in list(self._active.items()):
+            found = self._look(*end)
+            if found == last:
+                continue
+            self._states.append((end[0], time.monotonic_ns(), end[1], end[2], found))
+            if found == CLOSED:
+                del self._active[end]
+                self._seen.clear()  # the same addresses and ports may come to be another connection's
+            else:
+                self._active[end] = found
+
+    def _look(self, host: str, local: Address, peer: Address | None) -> SocketState:
+        return self._hosts[host].sockets.look(local, peer)
+
+
+def _told(process: Process) -> dict[str, Any]:
+    return {
+        "started": process.started,
+        "ended": process.ended,
+        "status": process.status,
+        "signal": process.signal,
+        "records": process.records.decode(errors="replace"),
+        "output": process.output.decode(errors="replace"),
+        "output_bytes": process.output_bytes,
+    }
