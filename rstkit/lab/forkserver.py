@@ -16,7 +16,7 @@ from typing import NoReturn
 import cloudpickle as cloudpickle  # noqa: PLC0414 - imported here so that no program has to
 
 from . import kernel, message, supervisor
-from .observe import Tracepoint, read_tracepoint
+from .observe import ResetReasons, Tracepoint, read_tracepoint
 
 
 def main(control_descriptor: int, notebook_pid: int) -> None:
@@ -32,6 +32,9 @@ def main(control_descriptor: int, notebook_pid: int) -> None:
     signal.set_wakeup_fd(wakeup_writer, warn_on_full_buffer=False)
     # as real root only: a user namespace's root may not watch the kernel
     tracepoint = read_tracepoint() if os.geteuid() == 0 else None
+    # Kept open for good: the kernel waits some 40 ms when the last listener of a tracepoint goes,
+    # and each run would pay for that.
+    _always = ResetReasons(tracepoint) if tracepoint else None
     spare: socket.socket | None = _fork(control, tracepoint)
     while True:
         ready, _, _ = select.select([control, notebook, wakeup], [], [])

@@ -251,4 +251,5 @@ def _option(level: int, option: int, value: tuple[Any, ...]) -> str:
 
 
 def _name(prefix: str, number: int) -> str | None:
-    return next((n for n in sorted(vars(socket)) if n.startswith(prefix) and getattr(socket, n) == number), None)
+    names = [n for n in vars(socket) if n.startswith(prefix) and getattr(socket, n) == number]
+    return min(names, key=len, default=None)  # SO_REUSEADDR, not SO_J1939_PROMISC
