@@ -1,18 +1,11 @@
 """The lab: two hosts joined by a wire, on a real kernel's TCP stack.
 
-    trace = Lab().run(server, client, rtt=40)
+trace = Lab().run(server, client, rtt=40)
 """
 
-import base64
-import inspect
-import linecache
-import os
 import platform
-import sys
 import threading
 from typing import Any
-
-import cloudpickle
 
 from .. import __version__
 from ..errors import LabUnavailable, SettingError
@@ -20,7 +13,8 @@ from ..trace import Trace
 from .assemble import assemble
 from .host import ADDRESSES
 from .namespaces import Namespaces, Run
-from .settings import SETTINGS, Program, check_settings, fill, split_values
+from .settings import SETTINGS, Program, check_settings, split_values
+from .spec import describe_program, make_spec
 
 __all__ = ["SETTINGS", "Lab", "Program"]
 
@@ -66,7 +60,7 @@ class Lab:
         address = (ADDRESSES["server"][settings["ip"]], settings["port"])
         request = {
             "settings": settings | {"sysctls": sysctls},
-            "programs": {host: _spec(host, programs[host], address, taken[host]) for host in programs},
+            "programs": {host: make_spec(host, programs[host], address, taken[host]) for host in programs},
         }
         if not self._running.acquire(blocking=False):
             raise SettingError("this lab is in the middle of a run. Wait for its end, or make another Lab().")
@@ -89,7 +83,7 @@ class Lab:
             result,
             hosts={host: addresses[settings["ip"]] for host, addresses in ADDRESSES.items()},
             values={**settings, **values},
-            texts={host: _text(host, programs[host], taken[host]) for host in programs},
+            texts={host: describe_program(host, program) for host, program in programs.items()},
             backend=self.backend.name,
             kernel=f"{platform.system()} {platform.release()}",
             version=__version__,
@@ -105,36 +99,3 @@ class Lab:
 
 def _named(server: Program | None, client: Program) -> dict[str, Program]:
     return {"client": client} if server is None else {"server": server, "client": client}
-
-
-def _spec(host: str, program: Program, address: tuple[str, int], values: dict[str, Any]) -> dict[str, Any]:
-    """What a host's process needs to become the program."""
-    spec: dict[str, Any] = {"folder": os.getcwd(), "environment": dict(os.environ)}  # noqa: PTH109
-    if not callable(program):
-        return spec | {"command": fill(program, {**values, "host": address[0], "port": address[1]})}
-    try:
-        pickled = cloudpickle.dumps((program, (address,), values))
-    except Exception as error:
-        raise SettingError(
-            f"the {host}'s function cannot be sent to its host ({type(error).__name__}: {error}). "
-            "It may not hold open files, sockets or locks from the notebook; open them inside the function."
-        ) from error
-    code = getattr(program, "__code__", None)
-    file = code.co_filename if code else ""
-    return spec | {
-        "function": base64.b64encode(pickled).decode(),
-        "name": getattr(program, "__name__", host),
-        "path": [entry or os.getcwd() for entry in sys.path],  # noqa: PTH109
-        "sources": {file: linecache.getlines(file)} if file else {},
-    }
-
-
-def _text(host: str, program: Program, values: dict[str, Any]) -> tuple[str, str, bool]:
-    """A program's name, its text, and whether its calls are recorded."""
-    if not callable(program):
-        return program[0], " ".join(program), False
-    try:
-        text = inspect.getsource(program)
-    except (OSError, TypeError):
-        text = f"{program!r} {values!r}"
-    return getattr(program, "__name__", host), text, True

@@ -1,5 +1,6 @@
 """From what a supervisor told to a `Trace`: packets dissected, calls paired, times on one clock."""
 
+import base64
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -61,8 +62,6 @@ def assemble(result: Mapping[str, Any], **about: Any) -> Trace:
 
 
 def _packets(frames: list[Any], seconds: Any) -> tuple[Packet, ...]:
-    import base64
-
     packets: list[Packet] = []
     for sender, sent, arrived, data, lost in sorted(frames, key=lambda frame: frame[1]):
         packet = Packet.from_frame(
@@ -130,8 +129,9 @@ def _reasons(events: Any, packets: tuple[Packet, ...], zero: int) -> tuple[Reaso
 
 
 def _output(told: Mapping[str, Any]) -> str:
-    more = told["output_bytes"] - len(told["output"].encode(errors="replace"))
-    return told["output"] + (f"\n… {more:,} more bytes, not kept" if more > 0 else "")
+    kept: str = told["output"]
+    more = told["output_bytes"] - len(kept.encode(errors="replace"))
+    return kept + (f"\n… {more:,} more bytes, not kept" if more > 0 else "")
 
 
 def _problems(

@@ -11,7 +11,7 @@ import select
 import signal
 import socket
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import cloudpickle as cloudpickle  # noqa: PLC0414 - imported here so that no program has to
 
@@ -36,8 +36,9 @@ def main(control_descriptor: int, notebook_pid: int) -> None:
     # and each run would pay for that.
     _always = ResetReasons(tracepoint) if tracepoint else None
     spare: socket.socket | None = _fork(control, tracepoint)
+    watched: list[Any] = [control, notebook, wakeup]
     while True:
-        ready, _, _ = select.select([control, notebook, wakeup], [], [])
+        ready, _, _ = select.select(watched, [], [])
         if notebook in ready:
             return
         if wakeup in ready:
@@ -110,7 +111,7 @@ def _unshare() -> None:
             return
     kernel.unshare(flags | kernel.CLONE_NEWUSER)
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
-        with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123
+        with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
 
 

@@ -1,5 +1,6 @@
 """A host: a network namespace with one device, what its kernel tells, and the programs on it."""
 
+import contextlib
 import os
 import signal
 from typing import Any
@@ -48,7 +49,7 @@ class Host:
         """Write a sysctl of the network namespace; OSError where the machine forbids it."""
         kernel.setns(self.namespace, kernel.CLONE_NEWNET)
         try:
-            with open("/proc/sys/" + name.replace(".", "/"), "w") as file:  # noqa: PTH123
+            with open("/proc/sys/" + name.replace(".", "/"), "w") as file:
                 file.write(value)
         finally:
             kernel.setns(self._home, kernel.CLONE_NEWNET)
@@ -80,10 +81,8 @@ class Process:
     def start(self, now: int) -> None:
         """Let the program go."""
         self.started = now
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it is gone already: it could not be loaded
             os.write(self._go, b"g")
-        except BrokenPipeError:  # it is gone already: it could not be loaded
-            pass
         os.close(self._go)
 
     def read(self, descriptor: int) -> bool:

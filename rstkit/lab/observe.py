@@ -23,10 +23,21 @@ _NO_COOKIE = b"\xff" * 8
 _TCPI_NOTSENT_BYTES = 144  # offset in struct tcp_info (uapi/linux/tcp.h)
 
 # include/net/tcp_states.h; NEW_SYN_RECV is a request that has no full socket yet
-STATES = (
-    "UNKNOWN ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSED "
-    "CLOSE_WAIT LAST_ACK LISTEN CLOSING SYN_RECV"
-).split()
+STATES = [
+    "UNKNOWN",
+    "ESTABLISHED",
+    "SYN_SENT",
+    "SYN_RECV",
+    "FIN_WAIT1",
+    "FIN_WAIT2",
+    "TIME_WAIT",
+    "CLOSED",
+    "CLOSE_WAIT",
+    "LAST_ACK",
+    "LISTEN",
+    "CLOSING",
+    "SYN_RECV",
+]
 _LISTEN = STATES.index("LISTEN")
 
 

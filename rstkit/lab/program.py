@@ -40,8 +40,8 @@ def run(spec: dict[str, Any], namespace: int, go: int, records: int, output: int
             else:
                 os.read(go, 1)
                 signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it; programs expect it
-                os.execvp(spec["command"][0], spec["command"])
-        except BaseException as error:  # noqa: BLE001 - whatever the program raised is part of the trace
+                os.execvp(spec["command"][0], spec["command"])  # noqa: S606 - no shell is what is meant
+        except BaseException as error:
             _tell(recorder, error)
     finally:
         with contextlib.suppress(BaseException):
@@ -59,9 +59,9 @@ def _arrange(go: int, records: int, output: int) -> tuple[int, int]:
     records = fcntl.fcntl(records, fcntl.F_DUPFD_CLOEXEC, _HIGH + 1)
     os.closerange(3, go)
     os.closerange(records + 1, os.sysconf("SC_OPEN_MAX"))
-    sys.stdin = open(0, closefd=False)  # noqa: PTH123, SIM115 - streams for the life of the process
-    sys.stdout = open(1, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: PTH123, SIM115
-    sys.stderr = open(2, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: PTH123, SIM115
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - streams for the life of the process
+    sys.stdout = open(1, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: SIM115
     return go, records
 
 
@@ -81,7 +81,7 @@ def _call(spec: dict[str, Any], recorder: sockets.Recorder, go: int) -> int:
         status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)  # noqa: T201 - as the interpreter does
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:
         _tell(recorder, error)
         status = 1
     for thread in threading.enumerate():  # as the interpreter does at its end
@@ -99,7 +99,7 @@ def _tell(recorder: sockets.Recorder, error: BaseException) -> None:
 
 def _own(told: traceback.TracebackException) -> traceback.TracebackException:
     """The traceback with the program's own frames alone: rstkit's are no help."""
-    told.stack[:] = [frame for frame in told.stack if os.path.dirname(frame.filename) != os.path.dirname(__file__)]  # noqa: PTH120
+    told.stack[:] = [frame for frame in told.stack if os.path.dirname(frame.filename) != os.path.dirname(__file__)]
     for inner in (told.__cause__, told.__context__):
         if inner:
             _own(inner)

@@ -64,7 +64,7 @@ SETTINGS: dict[str, Setting] = {
     "duration": Setting(10.0, "s", "the longest that a run may take, up to 3,600 s", _number(0.001, 3600)),
     "fin_timeout": Setting(None, "s", "tcp_fin_timeout of both hosts, 1 to 3,600 s", _number(1, 3600, whole=True)),
     "sysctls": Setting({}, "", 'by host, such as {"server": {"net.ipv4.tcp_abort_on_overflow": 1}}', _sysctls),
-    "ip": Setting(4, "", "the version of IP, 4 or 6", lambda value: {4: 4, 6: 6}.get(value)),
+    "ip": Setting(4, "", "the version of IP, 4 or 6", {4: 4, 6: 6}.get),
     "port": Setting(8080, "", "the server's port, 1 to 65,535", _number(1, 65_535, whole=True)),
 }
 
@@ -125,7 +125,11 @@ def _takes(host: str, program: Program) -> dict[str, bool]:
         parameters = list(inspect.signature(program).parameters.values())
     except ValueError:  # some built-in functions tell no signature
         return {}
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    kinds = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.VAR_POSITIONAL,
+    )
     if not parameters or parameters[0].kind not in kinds:
         raise SettingError(f"the {host}'s function takes no address: its first parameter is (host, port).")
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

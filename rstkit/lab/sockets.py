@@ -168,9 +168,7 @@ class RecordedSocket(socket.socket):
 
     def shutdown(self, how: int, /) -> None:
         names = {socket.SHUT_RD: "SHUT_RD", socket.SHUT_WR: "SHUT_WR", socket.SHUT_RDWR: "SHUT_RDWR"}
-        recorder.call(
-            self, "shutdown", names.get(how, str(how)), lambda: super(RecordedSocket, self).shutdown(how)
-        )
+        recorder.call(self, "shutdown", names.get(how, str(how)), lambda: super(RecordedSocket, self).shutdown(how))
 
     def setsockopt(self, level: int, option: int, *value: Any) -> None:
         def run() -> None:
@@ -191,7 +189,12 @@ class RecordedSocket(socket.socket):
 
 def record_sleep(seconds: float, /) -> None:
     """`time.sleep`, recorded."""
-    recorder.call(None, "sleep", f"{seconds:g}" if isinstance(seconds, int | float) else repr(seconds), lambda: _real_sleep(seconds))
+    recorder.call(
+        None,
+        "sleep",
+        f"{seconds:g}" if isinstance(seconds, int | float) else repr(seconds),
+        lambda: _real_sleep(seconds),
+    )
 
 
 def install(descriptor: int) -> Recorder:
@@ -199,7 +202,7 @@ def install(descriptor: int) -> Recorder:
     global recorder  # noqa: PLW0603 - one process, one recorder
     recorder = Recorder(descriptor)
     socket.socket = RecordedSocket  # type: ignore[misc]
-    time.sleep = record_sleep
+    time.sleep = record_sleep  # type: ignore[assignment]
     return recorder
 
 

@@ -45,7 +45,7 @@ def serve(notebook: socket.socket, tracepoint: Tracepoint | None) -> NoReturn:
     os._exit(0)
 
 
-class Gone(Exception):  # noqa: N818
+class Gone(Exception):
     """The notebook's process has closed its end."""
 
 
@@ -138,7 +138,8 @@ class Stage:
                 self._next_sample(),
                 now + _LOOK_FOR_LISTENER_EVERY if waiting else deadline,
             )
-            ready, _, _ = select.select([*wire, *pipes, *exits, self._notebook], [], [], max(wake - now, 0) / 1e9)
+            watched: list[Any] = [*wire, *pipes, *exits, self._notebook]
+            ready, _, _ = select.select(watched, [], [], max(wake - now, 0) / 1e9)
             for end in ready:
                 if end in wire:
                     self._note(self._wire.take(wire[end]))

@@ -116,7 +116,7 @@ class Wire:
         for level, kind, data in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
                 seconds, nanoseconds = struct.unpack("=qq", data)
-                return seconds * 10**9 + nanoseconds - self._realtime_offset
+                return int(seconds * 10**9 + nanoseconds - self._realtime_offset)
         return time.monotonic_ns()
 
 
