@@ -20,6 +20,8 @@ from .tcp import Endpoint, Flags, parse_frame, sequence_length
 if TYPE_CHECKING:  # the methods below load these when they are called: a trace needs none of them
     from scapy.plist import PacketList
 
+    from .explain import Reset
+
 FORMAT = "rstkit trace 1"
 
 
@@ -208,6 +210,13 @@ class Trace:
     def program(self, host: str) -> Program | None:
         """The program that ran on a host."""
         return next((p for p in self.programs if p.host == host), None)
+
+    @property
+    def resets(self) -> "list[Reset]":
+        """Each reset with its explanation (`rstkit.explain.explain`)."""
+        from .explain import explain
+
+        return explain(self)
 
     def text(self, *, raw: bool = False) -> str:
         """The packets in tcpdump's notation; ``raw`` shows sequence numbers as they were sent."""

@@ -3,6 +3,7 @@
 trace = Lab().run(server, client, rtt=40)
 """
 
+import errno
 import platform
 import threading
 from typing import Any
@@ -74,11 +75,7 @@ class Lab:
             self._run = None
             self._running.release()
         if "refused" in result:
-            refused = result["refused"]
-            raise LabUnavailable(
-                f"This machine forbids setting {refused['name']} of the {refused['host']} ({refused['error']}). "
-                "A hosted container keeps /proc/sys read-only."
-            )
+            raise _refusal(**result["refused"])
         return assemble(
             result,
             hosts={host: addresses[settings["ip"]] for host, addresses in ADDRESSES.items()},
@@ -99,3 +96,13 @@ class Lab:
 
 def _named(server: Program | None, client: Program) -> dict[str, Program]:
     return {"client": client} if server is None else {"server": server, "client": client}
+
+
+def _refusal(host: str, name: str, number: int, error: str) -> Exception:
+    """The error for a sysctl that could not be set: the caller's fault or the machine's."""
+    if number in (errno.ENOENT, errno.EINVAL, errno.ERANGE):
+        return SettingError(f"the {host}'s kernel does not take {name} at that value ({error}).")
+    return LabUnavailable(
+        f"This machine forbids setting {name} ({error}). A container often keeps /proc/sys read-only; "
+        "run without that setting, or on a machine of your own."
+    )

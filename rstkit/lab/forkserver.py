@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import cloudpickle as cloudpickle  # noqa: PLC0414 - imported here so that no program has to
 
 from . import kernel, message, supervisor
-from .observe import ResetReasons, Tracepoint, read_tracepoint
+from .reasons import ResetReasons, Tracepoint, read_tracepoint
 
 
 def main(control_descriptor: int, notebook_pid: int) -> None:

@@ -16,7 +16,8 @@ from ..tcp import parse_frame
 from . import kernel, message
 from .host import ADDRESSES, DEVICE, Host, Process
 from .netlink import Route
-from .observe import CLOSED, ResetReasons, SocketState, Tracepoint
+from .observe import CLOSED, SocketState
+from .reasons import ResetReasons, Tracepoint
 from .wire import Frame, Wire
 
 _SAMPLE_EVERY = 5_000_000  # nanoseconds
@@ -81,7 +82,7 @@ class Stage:
                 try:
                     self._hosts[host].set_sysctl(name, str(value))
                 except OSError as error:
-                    return {"refused": {"host": host, "name": name, "errno": error.errno, "error": error.strerror}}
+                    return {"refused": {"host": host, "name": name, "number": error.errno, "error": error.strerror}}
         drop = {(host, number) for host, number in settings["drop"]}
         self._wire.set_up(settings["rtt"], settings["loss"], settings["seed"], drop)
         self._listener = (ADDRESSES["server"][settings["ip"]], settings["port"])

@@ -1,0 +1,62 @@
+"""What every test of the lab is held to: it leaves nothing behind."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rstkit.lab import Lab
+
+
+def descendants(ancestor: int) -> set[int]:
+    """The processes below one, zombies included (/proc/*/stat)."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:  # it ended meanwhile
+                continue
+            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+    below = {ancestor}
+    while more := {pid for pid, parent in parents.items() if parent in below and pid not in below}:
+        below |= more
+    return below - {ancestor}
+
+
+def descriptors() -> dict[str, str]:
+    """This process's open descriptors and what they refer to."""
+    found = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found[entry.name] = str(entry.readlink())
+        except OSError:  # the one that was used to list them
+            continue
+    return found
+
+
+def wait_until(condition: object, seconds: float = 5) -> bool:
+    """Wait for a condition that can be watched but announces nothing; whether it came true in time."""
+    assert callable(condition)
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """A lab; after the test no process, descriptor or temporary file of it may be left."""
+    files = set(Path("/tmp").iterdir())
+    before, processes = descriptors(), descendants(os.getpid())
+    made = Lab()
+    yield made
+    made.backend.close()
+    assert wait_until(lambda: descendants(os.getpid()) <= processes), "processes are left"
+    assert descriptors() == before, "descriptors are left"
+    left = {path for path in set(Path("/tmp").iterdir()) - files if "rstkit" in path.name}
+    assert not left, "temporary files are left"
