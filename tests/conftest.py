@@ -1,6 +1,7 @@
 """What every test of the lab is held to: it leaves nothing behind."""
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,3 +61,23 @@ def lab() -> Iterator[Lab]:
     assert descriptors() == before, "descriptors are left"
     left = {path for path in set(Path("/tmp").iterdir()) - files if "rstkit" in path.name}
     assert not left, "temporary files are left"
+
+
+_skips: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Collect the reasons of skips."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        _skips.append(report.longrepr[2].removeprefix("Skipped: "))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where a test was skipped that was meant to run: see .ci/run."""
+    allowed = os.environ.get("RSTKIT_SKIPS_ALLOWED")
+    if allowed is not None:
+        wrong = [reason for reason in _skips if not re.search(allowed, reason)]
+        for reason in wrong:
+            print(f"\nskipped, but meant to run here: {reason}")
+        if wrong and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -58,6 +58,8 @@ class Recorder:
         implicit: bool = False,
     ) -> Any:
         """Run one call and record when it began and ended, and what came of it."""
+        if of is not None and not of.of_ip:
+            return function()
         number = next(self._numbers)
         which, local, peer = (of.number, of.local, of.peer) if of is not None else (0, None, None)
         here = os.getpid()
@@ -81,7 +83,8 @@ class RecordedSocket(socket.socket):
     """`socket.socket`, with each call recorded."""
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:  # noqa: A002
-        self.number = recorder.next_socket()
+        self.of_ip = family in (-1, socket.AF_INET, socket.AF_INET6)  # an event loop's own pair is no matter here
+        self.number = recorder.next_socket() if self.of_ip else 0
         self.local: str | None = None
         self.peer: str | None = None
 
@@ -101,6 +104,8 @@ class RecordedSocket(socket.socket):
 
     def find_ends(self) -> None:
         """Note both addresses, where the socket has them."""
+        if not self.of_ip:
+            return
         try:
             self.local = _address(super().getsockname())
             self.peer = _address(super().getpeername())
