@@ -1,38 +1,38 @@
-"""Why each RST of a trace was sent, from all that the trace holds."""
+"""Why each RST of a trace was sent, from all that the trace holds.
+
+The packets say which causes are possible; the kernel's reason, its counters, the states of the
+sockets and the calls of the programs, in this order, rule some of them out. What is left is the
+answer: one cause, or several, and then it says so.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .actions import actions
+from .case import Case, provoking_call
 from .causes import CAUSES, Cause
 from .conversation import View, conversations, look
+from .evidence import Evidence
+from .saw import saw
+from .story import seen, why
+from .suspects import suspects
 from .tcp import Flags
 from .trace import Call, Packet, Trace
+from .witnesses import testimonies
 
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What a cause rests on: its kind (reason, counter, state, call or packet) and a sentence.
-
-    ``packet`` and ``call`` are the numbers of what it points at, where it points at one.
-    """
-
-    kind: str
-    text: str
-    packet: int | None = None
-    call: int | None = None
-
-    def __str__(self) -> str:
-        return self.text
+__all__ = ["Evidence", "Reset", "explain"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
     """One reset and its explanation.
 
-    ``packets`` are the RST and its repeats; ``sender`` is the host that sent them; ``trigger``
-    is the packet that provoked the first, ``call`` the call that did, where there is one.
-    ``confidence`` is certain, likely or ambiguous; ``alternatives`` are the causes that remain
-    possible.
+    ``packets`` are the RST and its repeats, ``sender`` is the host that sent them. ``trigger`` is
+    the packet that provoked the first, None where a call or a timer did; ``call`` is the sender's
+    call without which it would not have been sent (a close, say), where one was recorded.
+    ``confidence`` is ``certain``, ``likely`` or ``ambiguous``; ``alternatives`` are the causes that
+    remain possible beside ``cause``. ``evidence`` begins with the strongest. ``saw`` is what the
+    programs saw of it, a sentence each.
     """
 
     packets: tuple[Packet, ...]
@@ -53,61 +53,63 @@ class Reset:
         return self.packets[0]
 
     def __str__(self) -> str:
-        told = f"{self.cause.title} ({self.confidence}). {self.why}"
-        return f"Packet {self.packet.number}, RST from the {self.sender}: {told}"
+        lines = [f"Packet {self.packet.number}, RST from the {self.sender}: {self.cause.title} ({self.confidence})"]
+        lines += [f"  why: {self.why}"]
+        lines += [f"  or: {cause.title}" for cause in self.alternatives]
+        lines += [f"  saw: {text}" for text in self.saw]
+        lines += [f"  {evidence.kind}: {evidence.text}" for evidence in self.evidence]
+        lines += [f"  what to do: {self.remedy}"]
+        return "\n".join(lines)
 
 
 def explain(trace: Trace) -> list[Reset]:
-    """Each reset of the trace, in order of sending, with why it was sent."""
+    """Each reset of the trace, in order of sending, with why it was sent.
+
+    A RST that an end sends again on the same connection is part of the same reset. With packets
+    alone the confidence is never more than likely.
+    """
     found = []
     for conversation in conversations(trace.packets):
         for sender in dict.fromkeys(p.source for p in conversation if p.flags & Flags.RST):
             resets = [p for p in conversation if p.source == sender and p.flags & Flags.RST]
-            found.append(_explain(trace, conversation, resets))
+            found.append(_explain(trace, look(conversation, resets)))
     return sorted(found, key=lambda reset: reset.packet.number)
 
 
-def _explain(trace: Trace, conversation: Sequence[Packet], resets: Sequence[Packet]) -> Reset:
-    view = look(conversation, resets)
-    cause, confidence, alternatives, why = _judge(view)
-    close = [
-        c
-        for c in trace.calls
-        if c.name == "close"
-        and (c.local, c.peer) == (view.rst.source, view.rst.destination)
-        and c.began <= view.rst.sent
-    ]
+def _explain(trace: Trace, view: View) -> Reset:
+    done = actions(trace, view)
+    by_packets = suspects(view, trace.packets)
+    left = [*by_packets.keys]
+    heard = []
+    decided = False
+    for testimony in testimonies(trace, view, done, frozenset(by_packets.keys)):
+        admitted = [key for key in left if key in testimony.admits]
+        if not admitted and testimony.evidence.kind == "reason":  # the kernel knows better than the packets
+            admitted = [key for key in CAUSES if key in testimony.admits]
+        if not admitted:  # it contradicts stronger evidence
+            continue
+        decided = True
+        left = admitted
+        heard.append(testimony)
+    cause = CAUSES[left[0]]
+    case = Case(trace, view, done, cause)
+    told = [t.evidence for t in heard if cause.key in t.admits]
     return Reset(
-        packets=tuple(resets),
+        packets=view.resets,
         sender=view.rst.sender,
         trigger=view.trigger,
-        call=close[-1] if close else None,
+        call=provoking_call(case),
         cause=cause,
-        confidence=confidence,
-        alternatives=alternatives,
-        why=why,
-        evidence=(),
-        saw=tuple(
-            f"{c.host}: {c.name} → {c.errno} (call {c.number})"
-            for c in trace.calls
-            if c.errno and c.peer in (view.rst.source, view.rst.destination) and (c.ended or 0) >= view.rst.sent
-        ),
+        confidence=_confidence(left, decided, by_packets.keys, by_packets.clear),
+        alternatives=tuple(CAUSES[key] for key in left[1:]),
+        why=why(case),
+        evidence=(*told, *seen(case)),
+        saw=saw(case),
         remedy=cause.remedy,
     )
 
 
-def _judge(view: View) -> tuple[Cause, str, tuple[Cause, ...], str]:
-    rst, trigger = view.rst, view.trigger
-    if trigger and trigger.flags & Flags.SYN and not trigger.flags & Flags.ACK:
-        why = f"Packet {trigger.number} asked for port {trigger.destination.port}, where nobody listens."
-        return CAUSES["no-listener"], "likely", (), why
-    if trigger and view.fin and not trigger.length:
-        why = f"Packet {trigger.number} came for a connection that the {rst.sender} had closed and forgotten."
-        return CAUSES["fin-wait2-timed-out"], "likely", (), why
-    if trigger:
-        why = f"Packet {trigger.number} brought {trigger.length} bytes for a socket that the {rst.sender} had closed."
-        return CAUSES["data-after-close"], "likely", (CAUSES["fin-wait2-timed-out"],), why
-    if any(p.length for p in view.received):
-        why = f"The {rst.sender} aborted the connection; it had received data, which it may not have read."
-        return CAUSES["unread-data"], "ambiguous", (CAUSES["linger-zero"],), why
-    return CAUSES["linger-zero"], "likely", (), f"The {rst.sender} aborted the connection."
+def _confidence(left: Sequence[str], decided: bool, suspected: Sequence[str], clear: bool) -> str:
+    if len(left) == 1:
+        return "certain" if decided else "likely"
+    return "likely" if clear and left[0] == suspected[0] else "ambiguous"

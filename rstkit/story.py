@@ -1,0 +1,270 @@
+"""A reset told in words: why, and what the packets show."""
+
+from collections.abc import Callable
+
+from .case import Case
+from .conversation import is_syn, is_syn_ack
+from .evidence import Evidence
+from .tcp import Flags
+from .trace import Packet
+from .witnesses import state_at
+
+
+def why(case: Case) -> str:
+    """Why the RST was sent, in a sentence or two that name the packets."""
+    text = _WHY[case.cause.key](case)
+    return text[0].upper() + text[1:]
+
+
+# --- why -----------------------------------------------------------------------------------
+
+
+def _segment(packet: Packet) -> str:
+    """A packet, by what it carries."""
+    if is_syn(packet):
+        what = "a SYN"
+    elif is_syn_ack(packet):
+        what = "a SYN ACK"
+    elif packet.length:
+        what = f"{_bytes(packet.length)} of data"
+    elif packet.flags & Flags.FIN:
+        what = "a FIN"
+    else:
+        what = "an ACK without data"
+    return f"packet {packet.number} ({what})"
+
+
+def _bytes(count: int) -> str:
+    return "1 byte" if count == 1 else f"{count:,} bytes"
+
+
+def _trigger(case: Case) -> str:
+    return _segment(case.view.trigger) if case.view.trigger else "a segment that was not captured"
+
+
+def _closed(case: Case) -> str:
+    """How the sender had come to be closed, and by which FIN that was told."""
+    done, fin = case.done, case.view.fin
+    how = "closed"
+    if case.cause.key == "data-after-shutdown":
+        how = "shut the connection down in both directions"
+    elif done.recorded and done.close is None and done.ended and done.program:
+        how = f"been ended by {done.program.signal}" if done.program.signal else "ended"
+    return f"{case.sender} had {how}" + (f" (its FIN is packet {fin.number})" if fin else "")
+
+
+def _no_listener(case: Case) -> str:
+    port = case.view.rst.source.port
+    return f"{_trigger(case)} asked for port {port} of {case.sender}, where no socket listens."
+
+
+def _fin_wait2(case: Case) -> str:
+    since = f" {case.view.waited:.1f} s after that FIN was acknowledged" if case.view.fin_acked else ""
+    return (
+        f"{_closed(case)} and waited in FIN_WAIT2 for {case.receiver}'s FIN, which never came. {_Trigger(case)} came"
+        f"{since}: by then the kernel had forgotten the connection, and no socket was found."
+    )
+
+
+def _data_after_close(case: Case) -> str:
+    return f"{_closed(case)} when {_trigger(case)} arrived: nobody is left to read it, and the RST says so."
+
+
+def _data_after_shutdown(case: Case) -> str:
+    return (
+        f"{_closed(case)}, but kept its socket open, when {_trigger(case)} arrived: it had said it would read no more."
+    )
+
+
+def _unread(case: Case) -> str:
+    unread = case.view.received_bytes - case.done.read if case.done.known else _last_state(case)[0]
+    what = f"{_bytes(unread)} of {case.receiver}'s data" if unread > 0 else f"some of {case.receiver}'s data"
+    return f"{_how_closed(case)} with {what} unread. They are lost, and RST in place of FIN says so."
+
+
+def _how_closed(case: Case) -> str:
+    done = case.done
+    if done.recorded and not done.closing and done.ending and done.program:
+        if done.program.signal:
+            return f"{case.sender}'s process was ended by {done.program.signal}, and so its socket was closed,"
+        return f"{case.sender}'s process ended, and so its socket was closed,"
+    return f"{case.sender} closed its socket"
+
+
+def _last_state(case: Case) -> tuple[int, int]:
+    """Unread and unsent bytes as they were last seen in the sender's socket."""
+    rst = case.view.rst
+    state = state_at(case.trace, rst.sender, rst.source, rst.destination, case.view.at)
+    return (state.unread, state.unsent) if state else (0, 0)
+
+
+def _linger_zero(case: Case) -> str:
+    lost = []
+    unsent = _last_state(case)[1]
+    if unsent:
+        lost.append(f"{_bytes(unsent)} that it had written and not yet sent")
+    if case.view.unacknowledged:
+        lost.append(f"{_bytes(case.view.unacknowledged)} that were not acknowledged yet")
+    gone = f" What it threw away: {', and '.join(lost)}." if lost else ""
+    return f"{_how_closed(case)} with linger on, 0 s, so the kernel aborted the connection.{gone}"
+
+
+def _ack_to_listener(case: Case) -> str:
+    return (
+        f"{_trigger(case)} reached {case.sender}'s listener, which knows no connection and no handshake it belongs to."
+    )
+
+
+def _overflow(case: Case) -> str:
+    return (
+        f"{_trigger(case)} was the last of the handshake, but {case.sender}'s accept queue was full, and "
+        "tcp_abort_on_overflow told the kernel to refuse with RST."
+    )
+
+
+def _unacceptable_ack(case: Case) -> str:
+    syn = case.view.syn
+    asked = f"{case.sender} had sent packet {syn.number} (a SYN)" if syn else f"{case.sender} was connecting"
+    return (
+        f"{asked}, but {_trigger(case)} acknowledges something else: {case.receiver} still held an older connection. "
+        "The RST ends that one."
+    )
+
+
+def _linger2(case: Case) -> str:
+    return f"{_closed(case)} with TCP_LINGER2 below 0, and so did not wait for {case.receiver}'s FIN."
+
+
+def _keepalive(case: Case) -> str:
+    probes = case.view.probes
+    what = f"{len(probes)} keepalive probes" if len(probes) > 1 else "a keepalive probe"
+    which = f" (packets {probes[0].number} to {probes[-1].number})" if len(probes) > 1 else ""
+    which = which or (f" (packet {probes[0].number})" if probes else "")
+    return f"{case.sender} had sent {what}{which} and got no answer, so its kernel gave the connection up."
+
+
+def _listener_closed(case: Case) -> str:
+    if case.view.trigger:
+        return (
+            f"{_trigger(case)} should have completed the handshake, but {case.sender}'s listener on port "
+            f"{case.view.rst.source.port} was closed meanwhile."
+        )
+    return (
+        f"{case.sender} closed its listener on port {case.view.rst.source.port} before it had accepted the connection: "
+        "nobody would ever serve it."
+    )
+
+
+def _disconnect(case: Case) -> str:
+    return f"{case.sender} dissolved the connection with connect(AF_UNSPEC)."
+
+
+def _socket_killed(case: Case) -> str:
+    return f"somebody had {case.sender}'s kernel destroy the socket; its program did not ask for it."
+
+
+def _memory(case: Case) -> str:
+    return f"{_closed(case)}, and its kernel had no room for one more socket that nobody holds."
+
+
+def _connect_aborted(case: Case) -> str:
+    syn = case.view.syn
+    asked = f"{case.sender} had asked for the connection (packet {syn.number})" if syn else case.sender
+    return f"{asked}, but had given up by the time {_trigger(case)} arrived, so it found no socket."
+
+
+def _unknown(case: Case) -> str:
+    return f"{_trigger(case)} belongs to a connection that {case.sender}'s kernel knows nothing of."
+
+
+def _gave_up(case: Case) -> str:
+    return (
+        f"{case.sender} had sent and got no acknowledgment for so long that its kernel gave the connection up, without "
+        f"RST. {_Trigger(case)} came after that and found no socket."
+    )
+
+
+def _after_close(case: Case) -> str:
+    return f"both ends had sent FIN before {_trigger(case)} arrived at {case.sender}, where no socket was left for it."
+
+
+def _firewall(case: Case) -> str:
+    return f"{_trigger(case)} was answered in {case.sender}'s name by a firewall, not by its TCP."
+
+
+def _injected(case: Case) -> str:
+    return f"packet {case.view.rst.number} does not fit {case.sender}, in whose name it was sent."
+
+
+def _other(case: Case) -> str:
+    return f"{case.sender} sent packet {case.view.rst.number} for a reason that this catalogue does not know."
+
+
+def _Trigger(case: Case) -> str:  # noqa: N802 - the same with a capital letter
+    text = _trigger(case)
+    return text[0].upper() + text[1:]
+
+
+_WHY: dict[str, Callable[[Case], str]] = {
+    "no-listener": _no_listener,
+    "fin-wait2-timed-out": _fin_wait2,
+    "data-after-close": _data_after_close,
+    "unread-data": _unread,
+    "linger-zero": _linger_zero,
+    "ack-to-listener": _ack_to_listener,
+    "accept-queue-overflow": _overflow,
+    "unacceptable-ack": _unacceptable_ack,
+    "data-after-shutdown": _data_after_shutdown,
+    "linger2-negative": _linger2,
+    "keepalive-timeout": _keepalive,
+    "listener-closed": _listener_closed,
+    "disconnect": _disconnect,
+    "socket-killed": _socket_killed,
+    "orphan-memory": _memory,
+    "connect-aborted": _connect_aborted,
+    "unknown-connection": _unknown,
+    "gave-up": _gave_up,
+    "after-normal-close": _after_close,
+    "firewall-reject": _firewall,
+    "injected": _injected,
+    "other": _other,
+}
+
+
+# --- what the packets show -----------------------------------------------------------------
+
+
+def seen(case: Case) -> tuple[Evidence, ...]:
+    """What the packets show, with the packets' numbers."""
+    view, rst = case.view, case.view.rst
+    found = []
+    if view.trigger and is_syn(view.trigger):
+        text = f"Packet {rst.number} has seq 0 and acknowledges the SYN (packet {view.trigger.number}): it refuses it."
+    elif view.trigger:
+        answered = f"packet {view.trigger.number}"
+        text = f"Packet {rst.number} has no ACK flag, and its seq is the ack of {answered}: it answers {answered}."
+    elif view.is_answer:
+        text = f"Packet {rst.number} has no ACK flag: it answers a segment, which was not captured."
+    else:
+        text = f"Packet {rst.number} has the ACK flag and answers no packet: {case.sender}'s kernel aborted of itself."
+    found.append(Evidence("packet", text, packet=rst.number))
+    if view.fin:
+        text = f"Packet {view.fin.number} is {case.sender}'s FIN"
+        text += f"; packet {view.fin_acked.number} acknowledged it." if view.fin_acked else ", not yet acknowledged."
+        found.append(Evidence("packet", text, packet=view.fin.number))
+    if view.probes and view.trigger is None:
+        number = view.probes[-1].number
+        text = f"{len(view.probes)} keepalive probes, the last in packet {number}, had got no answer."
+        found.append(Evidence("packet", text, packet=number))
+    if not view.is_answer and not view.received_bytes and view.trigger is None:
+        text = f"No data had reached {case.sender}, so nothing can have been unread."
+        found.append(Evidence("packet", text, packet=rst.number))
+    hops = {p.ttl for p in view.sent}
+    if len(hops) == 1 and rst.ttl not in hops:
+        text = f"The RST has TTL {rst.ttl}; the other packets of {case.sender} have {next(iter(hops))}."
+        found.append(Evidence("packet", text, packet=rst.number))
+    if len(view.resets) > 1:
+        numbers = ", ".join(str(p.number) for p in view.resets[1:5])
+        more = " and others" if len(view.resets) > 5 else ""
+        found.append(Evidence("packet", f"It was repeated (packets {numbers}{more}).", packet=view.resets[1].number))
+    return tuple(found)
