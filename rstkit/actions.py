@@ -1,22 +1,27 @@
-"""What the program at one end of a connection did with it: the calls that bear on a RST.
+"""What the program that a RST came from had done with the connection, and what that tells.
 
-All of it is empty for a program whose calls were not recorded (a command).
+Little of it is known of a program whose calls were not recorded (a command).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 
+from .causes import CAUSES
 from .conversation import View
+from .evidence import Evidence, Testimony, clears
 from .trace import Call, Program, Trace
 
 _SLACK = 0.05  # seconds between a RST that leaves the kernel and the time that the wire gives it, at the most
-_FAILURES = frozenset({"ECONNABORTED", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH"})
+_BY_CLOSE = frozenset({"unread-data", "linger-zero"})
+# What the kernel tells a program whose connection it aborted itself, and the causes it does so for.
+_ABORTED_BY = {"ECONNABORTED": frozenset({"socket-killed"}), "ETIMEDOUT": frozenset({"keepalive-timeout"})}
 
 
 @dataclass(frozen=True, slots=True)
 class Actions:
     """The calls of a RST's sender on the connection's socket, up to what provoked the RST.
 
+    ``recorded`` tells whether calls were recorded, ``absent`` that no program ran on the host at all.
     ``close`` is the last close() of the socket, ``closing`` whether the RST left during it;
     ``listener_close`` likewise closed the listener while the RST left. ``shutdown`` is a
     shutdown(SHUT_RDWR), ``linger_zero`` and ``linger2`` the setsockopt calls that matter, ``failed``
@@ -27,6 +32,7 @@ class Actions:
 
     recorded: bool
     program: Program | None = None
+    absent: bool = False
     known: bool = False
     close: Call | None = None
     closing: bool = False
@@ -49,7 +55,8 @@ def actions(trace: Trace, view: View) -> Actions:
     ended = program is not None and program.ended is not None and program.ended < at
     ending = program is not None and program.ended is not None and abs(program.ended - rst.sent) < _SLACK
     if program is None or not program.recorded:
-        return Actions(False, program, ended=ended, ending=ending)
+        absent = program is None and bool(trace.programs)
+        return Actions(False, program, absent, ended=ended, ending=ending)
     here = [c for c in trace.calls if c.host == rst.sender and c.began <= rst.sent]
     sockets = _sockets(here, view)
     own = [c for c in here if (c.process, c.socket) in sockets]
@@ -69,12 +76,12 @@ def actions(trace: Trace, view: View) -> Actions:
         program=program,
         known=bool(own),
         close=close,
-        closing=_during(close, rst.sent),
+        closing=close is not None and (view.fin is None or _during(close, rst.sent)),
         listener_close=listener_close if _during(listener_close, rst.sent) else None,
         shutdown=_last(c for c in own if c.name == "shutdown" and c.arguments == "SHUT_RDWR" and c.began <= at),
         linger_zero=linger if linger and linger.arguments.endswith("on, 0 s") else None,
         linger2=linger2 if linger2 and linger2.arguments.rpartition(" ")[2].startswith("-") else None,
-        failed=next((c for c in later if c.errno in _FAILURES), None),
+        failed=next((c for c in later if c.errno in _ABORTED_BY), None),
         connect=_last(c for c in here if c.name.startswith("connect") and c.arguments == str(rst.destination)),
         ended=ended,
         ending=ending,
@@ -105,3 +112,96 @@ def _last(calls: Iterable[Call]) -> Call | None:
 def _during(call: Call | None, at: float) -> bool:
     """Whether a RST that the wire saw at a time may have left the kernel during a call."""
     return call is not None and (call.ended is None or call.ended + _SLACK >= at)
+
+
+def ask_program(view: View, done: Actions, suspected: Set[str]) -> Iterator[Testimony]:
+    """What the calls of the RST's sender tell, and the end of its process."""
+    here = view.rst.sender
+    if done.absent:
+        yield clears(Evidence("call", f"No program ran on the {here}."), "ack-to-listener", "accept-queue-overflow")
+    if done.ended and done.program and not (done.close and view.trigger):
+        how = f"was ended by {done.program.signal}" if done.program.signal else "had ended"
+        text = f"The {here}'s program {how} {view.at - (done.program.ended or 0):.3f} s before."
+        yield clears(Evidence("call", text), "data-after-shutdown", "keepalive-timeout")
+    if not done.recorded:
+        return
+    yield from _end_told(view, done)
+    yield from _calls_of_abort(view, done, suspected) if view.trigger is None else _calls_before_answer(view, done)
+
+
+def _end_told(view: View, done: Actions) -> Iterator[Testimony]:
+    """How the kernel told the RST's sender itself that the connection was over."""
+    call, here = done.failed, view.rst.sender
+    if call is None:
+        return
+    before = (call.ended or call.began) < view.at
+    if view.trigger is None and not before and call.errno in _ABORTED_BY:
+        text = f"The {here}'s own {call.name} then failed with {call.errno}."
+        yield _by_call(text, call, _ABORTED_BY[call.errno])
+    elif view.trigger and before and call.errno == "ETIMEDOUT":
+        yield _by_call(f"The {here}'s {call.name} had failed with ETIMEDOUT.", call, {"gave-up", "connect-aborted"})
+
+
+def _calls_of_abort(view: View, done: Actions, suspected: Set[str]) -> Iterator[Testimony]:
+    """What the calls tell where the RST answers no packet."""
+    here = view.rst.sender
+    if done.accepted is False:
+        text = f"The {here} had not accepted the connection."
+        if done.listener_close:
+            text += " Its listener was closed as the RST left."
+            yield _by_call(text, done.listener_close, {"listener-closed"})
+        else:
+            yield Testimony(Evidence("call", text), frozenset({"listener-closed", "socket-killed"}))
+        return
+    if not done.known and not done.accepted:
+        return
+    if done.accepted:
+        yield clears(Evidence("call", f"The {here} had accepted the connection."), "listener-closed")
+    if not done.closing and not done.ending:
+        text = f"The {here}'s program neither closed the socket nor ended as the RST left."
+        yield Testimony(Evidence("call", text), frozenset(CAUSES) - _BY_CLOSE)
+        return
+    what, number = "the end of the process", None
+    if done.close and done.closing:
+        what, number = f"{'an implicit ' if done.close.implicit else ''}close()", done.close.number
+    yield Testimony(
+        Evidence("call", f"The RST left during {what} on the {here}.", view.rst.number, number),
+        frozenset(CAUSES) - {"disconnect", "socket-killed", "keepalive-timeout"},
+    )
+    if "unread-data" in suspected:
+        left = view.received_bytes - done.read
+        text = f"Of {view.received_bytes:,} bytes that had arrived, the {here}'s program had read {done.read:,}."
+        yield Testimony(Evidence("call", text), frozenset(CAUSES) - {"linger-zero" if left > 0 else "unread-data"})
+    if done.linger_zero:
+        yield _by_call(f"The {here} had set SO_LINGER on, 0 s.", done.linger_zero)
+    else:
+        yield clears(Evidence("call", f"The {here} had not set SO_LINGER on, 0 s."), "linger-zero")
+    yield from _linger2(view, done)
+
+
+def _calls_before_answer(view: View, done: Actions) -> Iterator[Testimony]:
+    """What the calls tell where the RST answers a packet."""
+    here, trigger, close = view.rst.sender, view.trigger, done.close
+    assert trigger is not None
+    if close and close.began <= view.at:
+        how = "closed the socket (by letting go of it)" if close.implicit else "called close()"
+        text = f"The {here} had {how} {view.at - close.began:.3f} s before packet {trigger.number} arrived."
+        yield _by_call(text, close, frozenset(CAUSES) - {"data-after-shutdown"})
+    elif done.shutdown and not done.ended:
+        text = f"The {here} had called shutdown(SHUT_RDWR), and had not closed the socket."
+        yield _by_call(text, done.shutdown, frozenset(CAUSES) - {"data-after-close", "fin-wait2-timed-out"})
+    yield from _linger2(view, done)
+    if done.connect and done.connect.errno and view.syn:
+        yield _by_call(f"The {here}'s connect had ended with {done.connect.errno}.", done.connect)
+
+
+def _linger2(view: View, done: Actions) -> Iterator[Testimony]:
+    here = view.rst.sender
+    if done.linger2:
+        yield _by_call(f"The {here} had set TCP_LINGER2 below 0.", done.linger2)
+    elif done.known:
+        yield clears(Evidence("call", f"The {here} had not set TCP_LINGER2 below 0."), "linger2-negative")
+
+
+def _by_call(text: str, call: Call, admits: Set[str] | None = None) -> Testimony:
+    return Testimony(Evidence("call", text, call=call.number), None if admits is None else frozenset(admits))

@@ -47,7 +47,7 @@ _ALL = (
     ),
     Cause(
         key="fin-wait2-timed-out",
-        title="A late segment reached a connection whose FIN_WAIT2 had timed out",
+        title="A segment came after FIN_WAIT2 had timed out",
         happens="This end had closed, and waited in FIN_WAIT2 for the other end's FIN. After tcp_fin_timeout (60 s by "
         "default) its kernel forgot the connection; the next segment, often a keepalive, found no socket.",
         functions=("tcp_fin_time", "tcp_time_wait", "tcp_v4_rcv", "tcp_v4_send_reset"),
@@ -270,7 +270,7 @@ _ALL = (
     ),
     Cause(
         key="gave-up",
-        title="This end had given up without a word",
+        title="Given up earlier, without a word",
         happens="Its segments had long gone unacknowledged, and its kernel gave the connection up: after "
         "TCP_USER_TIMEOUT or too many retransmissions, without RST. What came later found no socket.",
         functions=("tcp_write_timeout", "tcp_write_err", "tcp_v4_send_reset"),
@@ -283,7 +283,7 @@ _ALL = (
     ),
     Cause(
         key="after-normal-close",
-        title="A late segment reached a connection that both ends had closed",
+        title="A segment came after both ends had closed",
         happens="Both ends had sent FIN. A segment that came after that, a duplicate or one that was delayed, found no "
         "socket. Nothing is lost.",
         functions=("tcp_v4_rcv", "tcp_v4_send_reset"),

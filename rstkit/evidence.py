@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from .causes import CAUSES
+
 STRENGTH = ("reason", "counter", "state", "call", "packet")
 """The kinds of evidence, the strongest first."""
 
@@ -26,7 +28,17 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Testimony:
-    """Evidence, and the keys of the causes that it leaves possible."""
+    """Evidence, and what it tells of the causes.
+
+    ``admits`` are the keys of the causes that it leaves possible (None: all). ``clears`` marks
+    one that speaks for no cause, and only clears some: it matters only where one of these was suspected.
+    """
 
     evidence: Evidence
-    admits: frozenset[str]
+    admits: frozenset[str] | None = None
+    clears: bool = False
+
+
+def clears(evidence: Evidence, *keys: str) -> Testimony:
+    """Evidence that the causes with these keys did not happen."""
+    return Testimony(evidence, frozenset(CAUSES) - frozenset(keys), clears=True)

@@ -8,7 +8,7 @@ answer: one cause, or several, and then it says so.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .actions import actions
+from .actions import actions, ask_program
 from .case import Case, provoking_call
 from .causes import CAUSES, Cause
 from .conversation import View, conversations, look
@@ -18,7 +18,7 @@ from .story import seen, why
 from .suspects import suspects
 from .tcp import Flags
 from .trace import Call, Packet, Trace
-from .witnesses import testimonies
+from .witnesses import ask_kernel
 
 __all__ = ["Evidence", "Reset", "explain"]
 
@@ -80,20 +80,22 @@ def _explain(trace: Trace, view: View) -> Reset:
     done = actions(trace, view)
     by_packets = suspects(view, trace.packets)
     left = [*by_packets.keys]
-    heard = []
+    heard: list[Evidence] = []
     decided = False
-    for testimony in testimonies(trace, view, done, frozenset(by_packets.keys)):
-        admitted = [key for key in left if key in testimony.admits]
+    suspected = frozenset(by_packets.keys)
+    for testimony in (*ask_kernel(trace, view, suspected), *ask_program(view, done, suspected)):
+        admits = frozenset(CAUSES) if testimony.admits is None else testimony.admits
+        admitted = [key for key in left if key in admits]
         if not admitted and testimony.evidence.kind == "reason":  # the kernel knows better than the packets
-            admitted = [key for key in CAUSES if key in testimony.admits]
+            admitted = [key for key in CAUSES if key in admits]
         if not admitted:  # it contradicts stronger evidence
             continue
         decided = True
+        if admitted != left or not testimony.clears:
+            heard.append(testimony.evidence)
         left = admitted
-        heard.append(testimony)
     cause = CAUSES[left[0]]
     case = Case(trace, view, done, cause)
-    told = [t.evidence for t in heard if cause.key in t.admits]
     return Reset(
         packets=view.resets,
         sender=view.rst.sender,
@@ -103,7 +105,7 @@ def _explain(trace: Trace, view: View) -> Reset:
         confidence=_confidence(left, decided, by_packets.keys, by_packets.clear),
         alternatives=tuple(CAUSES[key] for key in left[1:]),
         why=why(case),
-        evidence=(*told, *seen(case)),
+        evidence=(*heard, *seen(case)),
         saw=saw(case),
         remedy=cause.remedy,
     )

@@ -32,6 +32,11 @@ def _receiver_saw(case: Case) -> list[str]:
         and c.name.startswith(("connect", "send", "recv", "shutdown"))
         and ((c.local, c.peer) == ends or (c.name.startswith("connect") and c.arguments == str(rst.source)))
     ]
+    begun: dict[tuple[int, int], float] = {}
+    for call in own:
+        begun.setdefault((call.process, call.socket), call.began)
+    if any(began < came for began in begun.values()):  # another socket may use the same addresses and ports later
+        own = [c for c in own if begun[c.process, c.socket] < came]
     told = []
     trigger = case.view.trigger
     if trigger and trigger.length:

@@ -6,7 +6,6 @@ from .case import Case
 from .conversation import is_syn, is_syn_ack
 from .evidence import Evidence
 from .tcp import Flags
-from .trace import Packet
 from .witnesses import state_at
 
 
@@ -19,9 +18,14 @@ def why(case: Case) -> str:
 # --- why -----------------------------------------------------------------------------------
 
 
-def _segment(packet: Packet) -> str:
-    """A packet, by what it carries."""
-    if is_syn(packet):
+def _trigger(case: Case) -> str:
+    """The packet that provoked the RST, by what it carries."""
+    packet, expected = case.view.trigger, case.view.next_to_receive
+    if packet is None:
+        return "a segment that was not captured"
+    if expected is not None and packet.length <= 1 and packet.next_seq - packet.length == (expected - 1) % 2**32:
+        what = "a keepalive"
+    elif is_syn(packet):
         what = "a SYN"
     elif is_syn_ack(packet):
         what = "a SYN ACK"
@@ -36,10 +40,6 @@ def _segment(packet: Packet) -> str:
 
 def _bytes(count: int) -> str:
     return "1 byte" if count == 1 else f"{count:,} bytes"
-
-
-def _trigger(case: Case) -> str:
-    return _segment(case.view.trigger) if case.view.trigger else "a segment that was not captured"
 
 
 def _closed(case: Case) -> str:
@@ -137,10 +137,12 @@ def _linger2(case: Case) -> str:
 
 def _keepalive(case: Case) -> str:
     probes = case.view.probes
-    what = f"{len(probes)} keepalive probes" if len(probes) > 1 else "a keepalive probe"
-    which = f" (packets {probes[0].number} to {probes[-1].number})" if len(probes) > 1 else ""
-    which = which or (f" (packet {probes[0].number})" if probes else "")
-    return f"{case.sender} had sent {what}{which} and got no answer, so its kernel gave the connection up."
+    if len(probes) < 2:
+        what = f"a keepalive probe (packet {probes[0].number})" if probes else "keepalive probes"
+    else:
+        joint = "and" if len(probes) == 2 else "to"
+        what = f"{len(probes)} keepalive probes (packets {probes[0].number} {joint} {probes[-1].number})"
+    return f"{case.sender} had sent {what} and got no answer, so its kernel gave the connection up."
 
 
 def _listener_closed(case: Case) -> str:
@@ -264,7 +266,7 @@ def seen(case: Case) -> tuple[Evidence, ...]:
         text = f"The RST has TTL {rst.ttl}; the other packets of {case.sender} have {next(iter(hops))}."
         found.append(Evidence("packet", text, packet=rst.number))
     if len(view.resets) > 1:
-        numbers = ", ".join(str(p.number) for p in view.resets[1:5])
-        more = " and others" if len(view.resets) > 5 else ""
-        found.append(Evidence("packet", f"It was repeated (packets {numbers}{more}).", packet=view.resets[1].number))
+        again = [str(p.number) for p in view.resets[1:]]
+        which = f"packet {again[0]}" if len(again) == 1 else f"{len(again)} times, from packet {again[0]} on"
+        found.append(Evidence("packet", f"It was sent again: {which}.", packet=view.resets[1].number))
     return tuple(found)

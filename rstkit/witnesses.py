@@ -1,21 +1,22 @@
-"""What the kernel and the programs tell of a reset: its reason, counters, socket states, calls.
+"""What the kernel tells of a reset: its reason, its counters, the states of its sockets.
 
-Each witness gives evidence, and says which of the suspected causes it leaves possible.
+Each gives evidence, and says which of the suspected causes it leaves possible.
 """
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterator, Set
 
-from .actions import Actions
 from .causes import CAUSES
-from .conversation import View
-from .evidence import Evidence, Testimony
+from .conversation import View, is_syn
+from .evidence import Evidence, Testimony, clears
 from .tcp import Endpoint, Flags
-from .trace import Call, Reason, State, Trace
+from .trace import Packet, Reason, State, Trace
 
 _REASON_WINDOW = 0.005  # seconds between the tracepoint and the frame on the wire, at the most
-_STATES_LAG = 0.02  # seconds that a socket's state is told late, at the most
+_LAG = 0.02  # seconds that a socket's state is told late, as a rule
+_LONG_LAG = 0.5  # and on a machine that is very busy
 
 # Causes in which the sender's kernel still had a socket for the connection, and those in which it had none.
+_EVERYTHING = frozenset(CAUSES)
 _CLOSING = frozenset({"data-after-close", "data-after-shutdown", "linger2-negative"})
 _GONE = frozenset(
     {
@@ -29,16 +30,21 @@ _GONE = frozenset(
         "listener-closed",
     }
 )
+# Where the state is known that the sender's socket was in before it was gone.
+_LEFT_FROM = {
+    "FIN_WAIT2": frozenset({"fin-wait2-timed-out"}),
+    "TIME_WAIT": frozenset({"after-normal-close"}),
+    "LAST_ACK": frozenset({"after-normal-close", "gave-up"}),
+    "CLOSING": frozenset({"after-normal-close", "gave-up"}),
+}
 _NOT_TCP = frozenset({"firewall-reject", "injected"})
-_BY_CLOSE = frozenset({"unread-data", "linger-zero"})
 
 
-def testimonies(trace: Trace, view: View, done: Actions, suspected: Set[str]) -> Iterator[Testimony]:
-    """What each witness says, the strongest first."""
+def ask_kernel(trace: Trace, view: View, suspected: Set[str]) -> Iterator[Testimony]:
+    """What the kernel's own words tell, the strongest first."""
     yield from _reason(trace, view)
     yield from _counters(trace, view, suspected)
     yield from _states(trace, view, suspected)
-    yield from _calls(view, done, suspected)
 
 
 def reason_of(trace: Trace, view: View) -> Reason | None:
@@ -65,28 +71,29 @@ def _counters(trace: Trace, view: View, suspected: Set[str]) -> Iterator[Testimo
     host = view.rst.sender
     if not any(c.host == host for c in trace.counters):
         return
-    everything = frozenset(CAUSES)
     sent = sum(bool(p.flags & Flags.RST) and p.sender == host for p in trace.packets)
     counted = trace.counter(host, "Tcp:OutRsts")
     text = f"The {host}'s kernel counted {counted} RST sent (Tcp:OutRsts); {sent} were seen on the wire."
     if counted >= sent:
-        yield Testimony(Evidence("counter", text), everything - _NOT_TCP)
+        yield clears(Evidence("counter", text), *_NOT_TCP)
     elif counted == 0:
         yield Testimony(Evidence("counter", text), _NOT_TCP)
-    watched = [key for key in CAUSES if key in suspected and CAUSES[key].counters]
-    moved = {key for key in watched if any(trace.counter(host, name) for name in CAUSES[key].counters)}
-    for name in dict.fromkeys(name for key in watched for name in CAUSES[key].counters):
-        if trace.counter(host, name):
-            text = f"{name} went up by {trace.counter(host, name)} on the {host}."
-            yield Testimony(Evidence("counter", text), everything)
-        elif not any(name in CAUSES[key].counters for key in moved):
-            silent = {key for key in watched if name in CAUSES[key].counters}
-            yield Testimony(Evidence("counter", f"{name} did not move on the {host}."), everything - silent)
-    senders = {p.connection for p in trace.packets if p.flags & Flags.RST and p.sender == host}
-    if moved and len(senders) == 1:  # with one connection reset, what moved can only have moved for it
-        names = " and ".join(dict.fromkeys(n for key in watched if key in moved for n in CAUSES[key].counters))
-        text = f"It is the only connection that the {host} reset, so {names} moved for it."
-        yield Testimony(Evidence("counter", text), frozenset(moved) | {"data-after-close"})
+    watched = {key: CAUSES[key].counters for key in CAUSES if key in suspected and CAUSES[key].counters}
+    changes = {name: trace.counter(host, name) for names in watched.values() for name in names}
+    moved = frozenset(key for key, names in watched.items() if any(changes[name] for name in names))
+    if moved:
+        told = ", ".join(f"{name} by {change}" for name, change in changes.items() if change)
+        text = f"On the {host} went up: {told}"
+        reset = {p.connection for p in trace.packets if p.flags & Flags.RST and p.sender == host}
+        if len(reset) == 1:
+            text += "; this is the only connection that it reset."
+            yield Testimony(Evidence("counter", text), moved | {"data-after-close"})
+        else:
+            yield Testimony(Evidence("counter", f"{text}."))
+    still = watched.keys() - moved
+    names = ", ".join(name for name, change in changes.items() if not change)
+    if still:
+        yield clears(Evidence("counter", f"Not moved on the {host}: {names}."), *still)
 
 
 def state_at(trace: Trace, host: str, local: Endpoint, peer: Endpoint | None, at: float) -> State | None:
@@ -100,154 +107,95 @@ def state_at(trace: Trace, host: str, local: Endpoint, peer: Endpoint | None, at
 
 
 def _states(trace: Trace, view: View, suspected: Set[str]) -> Iterator[Testimony]:
-    rst = view.rst
-    if not trace.states:
+    if not trace.states:  # then nobody looked
         return
-    everything = frozenset(CAUSES)
-    here, port = rst.sender, rst.source.port
-    own = state_at(trace, here, rst.source, rst.destination, view.at)
-    listener = state_at(trace, here, rst.source, None, view.at)
-    listens = listener is not None and listener.state == "LISTEN"
-    trigger = view.trigger
-    if trigger:
-        if trigger.flags & Flags.SYN and not trigger.flags & Flags.ACK:
-            text = f"{'A' if listens else 'No'} socket of the {here} listened on port {port} when packet "
-            text += f"{trigger.number} arrived."
-            admits = everything - {"no-listener"} if listens else everything - {"firewall-reject"}
-            yield Testimony(Evidence("state", text, packet=trigger.number), admits)
-        elif own and own.state == "CLOSED":
-            text = f"The {here}'s socket had left the kernel's tables before packet {trigger.number} arrived."
-            yield Testimony(Evidence("state", text, packet=trigger.number), _GONE | _NOT_TCP)
-        elif own:
-            text = f"The {here}'s socket was in {own.state} when packet {trigger.number} arrived."
-            admits = everything
-            if own.state in ("FIN_WAIT1", "FIN_WAIT2"):
-                admits = _CLOSING | _NOT_TCP
-            elif own.state == "SYN_SENT":
-                admits = frozenset({"unacceptable-ack"}) | _NOT_TCP
-            yield Testimony(Evidence("state", text, packet=trigger.number), admits)
-    elif own:
+    if view.trigger is None:
+        yield from _state_of_aborter(trace, view)
+    elif is_syn(view.trigger) or not view.sent:
+        yield from _listener_asked(trace, view, view.trigger)
+    else:
+        yield from _state_of_answerer(trace, view, view.trigger)
+    if "listener-closed" in suspected:
+        yield from _listener_closed(trace, view)
+
+
+def _state_of_aborter(trace: Trace, view: View) -> Iterator[Testimony]:
+    """The state of the sender's socket before a RST that answers nothing."""
+    rst = view.rst
+    own = state_at(trace, rst.sender, rst.source, rst.destination, view.at)
+    if own:
         held = [
             f"{count:,} bytes {what}"
             for count, what in ((own.unread, "unread"), (own.unsent, "unsent"), (own.unacked, "unacknowledged"))
             if count
         ]
         told = f", with {' and '.join(held)}" if held else ""
-        text = f"The {here}'s socket was last seen in {own.state}{told} before the RST."
-        yield Testimony(Evidence("state", text, packet=rst.number), everything)
-    if "listener-closed" in suspected:
-        yield from _listener_state(trace, view, listener)
+        text = f"The {rst.sender}'s socket was last seen in {own.state}{told} before the RST."
+        yield Testimony(Evidence("state", text, packet=rst.number))
 
 
-def _listener_state(trace: Trace, view: View, listener: State | None) -> Iterator[Testimony]:
+def _listener_asked(trace: Trace, view: View, trigger: Packet) -> Iterator[Testimony]:
+    """Whether a socket listened on the port of an end that had sent nothing before its RST."""
+    port = view.rst.source.port
+    if port != trace.values.get("port", port):  # the lab watches the listener on its own port
+        return
+    listener = state_at(trace, view.rst.sender, view.rst.source, None, view.at)
+    if listener and listener.state == "LISTEN":
+        gone = {"no-listener", "unknown-connection"}
+        text = f"A socket of the {view.rst.sender} listened on port {port} when packet {trigger.number} arrived."
+    else:
+        gone = {"ack-to-listener"}
+        text = f"No socket of the {view.rst.sender} listened on port {port} when packet {trigger.number} arrived."
+    yield Testimony(Evidence("state", text, packet=trigger.number), _EVERYTHING - gone)
+
+
+def _state_of_answerer(trace: Trace, view: View, trigger: Packet) -> Iterator[Testimony]:
+    """The state of the sender's socket when the packet came that it answered with RST."""
+    rst = view.rst
+    own = state_at(trace, rst.sender, rst.source, rst.destination, view.at)
+    if own is None:
+        return
+    admits = None
+    text = f"The {rst.sender}'s socket was in {own.state} when packet {trigger.number} arrived."
+    if own.state == "CLOSED":
+        last = _state_before(trace, own)
+        text = f"The {rst.sender}'s socket had left the kernel's tables before packet {trigger.number} arrived"
+        text += f", {view.at - own.at:.3f} s earlier, out of {last}." if last else "."
+        admits = _LEFT_FROM.get(last or "", _GONE) | _NOT_TCP
+    elif own.state in ("FIN_WAIT1", "FIN_WAIT2"):
+        admits = _CLOSING | _NOT_TCP
+    elif own.state == "SYN_SENT":
+        admits = frozenset({"unacceptable-ack"}) | _NOT_TCP
+    yield Testimony(Evidence("state", text, packet=trigger.number), admits)
+
+
+def _state_before(trace: Trace, closed: State) -> str | None:
+    """The state that a socket was in before it left the kernel's tables."""
+    last = None
+    for state in trace.states:
+        if state is closed:
+            break
+        if (state.host, state.local, state.peer) == (closed.host, closed.local, closed.peer):
+            last = state.state
+    return last
+
+
+def _listener_closed(trace: Trace, view: View) -> Iterator[Testimony]:
     """Whether the listener on the port was closed as the RST left."""
     rst = view.rst
-    everything = frozenset(CAUSES)
-    after = state_at(trace, rst.sender, rst.source, None, rst.sent + _STATES_LAG)
-    before = state_at(trace, rst.sender, rst.source, None, rst.sent - _STATES_LAG)
-    where = f"the {rst.sender}'s listener on port {rst.source.port}"
-    if after and after.state == "LISTEN":
-        text = f"{where[0].upper()}{where[1:]} was still open after the RST."
-        yield Testimony(Evidence("state", text), everything - {"listener-closed"})
-    elif view.trigger and listener and listener.state == "CLOSED":
-        text = f"{where[0].upper()}{where[1:]} was closed before packet {view.trigger.number} arrived."
-        yield Testimony(Evidence("state", text), everything - {"accept-queue-overflow", "ack-to-listener"})
-    elif view.trigger is None and before and before.state == "LISTEN" and before.unread:
+
+    def listener(moment: float) -> State | None:
+        return state_at(trace, rst.sender, rst.source, None, moment)
+
+    where = f"The {rst.sender}'s listener on port {rst.source.port}"
+    before, at, after = listener(rst.sent - _LAG), listener(view.at), listener(rst.sent + _LAG)
+    later = listener(rst.sent + _LONG_LAG)
+    if later and later.state == "LISTEN":
+        yield clears(Evidence("state", f"{where} was still open after the RST."), "listener-closed")
+    elif view.trigger and at and at.state == "CLOSED":
+        text = f"{where} was closed before packet {view.trigger.number} arrived."
+        yield Testimony(Evidence("state", text), _EVERYTHING - {"accept-queue-overflow", "ack-to-listener"})
+    elif view.trigger is None and before and before.unread and after and after.state == "CLOSED":
         waiting = "1 connection" if before.unread == 1 else f"{before.unread} connections"
-        text = f"{where[0].upper()}{where[1:]} was closed as the RST left, with {waiting} in its accept queue."
-        yield Testimony(Evidence("state", text), everything - {"disconnect", "socket-killed"})
-
-
-def _calls(view: View, done: Actions, suspected: Set[str]) -> Iterator[Testimony]:
-    here = view.rst.sender
-    everything = frozenset(CAUSES)
-    if done.ended and done.program:
-        how = f"was ended by {done.program.signal}" if done.program.signal else "had ended"
-        text = f"The {here}'s program {how} {view.at - (done.program.ended or 0):.3f} s before."
-        yield Testimony(Evidence("call", text), everything - {"data-after-shutdown", "keepalive-timeout"})
-    if not done.recorded:
-        return
-    if done.failed and (done.failed.ended or done.failed.began) >= view.rst.sent and view.trigger is None:
-        admits = everything
-        if done.failed.errno == "ECONNABORTED":
-            admits = frozenset({"socket-killed"})
-        elif done.failed.errno == "ETIMEDOUT":
-            admits = frozenset({"keepalive-timeout"})
-        text = f"The {here}'s own {done.failed.name} then failed with {done.failed.errno}."
-        yield _by_call(text, done.failed, admits)
-    elif done.failed and done.failed.errno == "ETIMEDOUT" and view.trigger and view.is_answer:
-        text = f"The {here}'s {done.failed.name} had failed with ETIMEDOUT."
-        yield _by_call(text, done.failed, frozenset({"gave-up", "connect-aborted"}))
-    yield from _calls_of_abort(view, done) if view.trigger is None else _calls_before_answer(view, done, suspected)
-
-
-def _calls_of_abort(view: View, done: Actions) -> Iterator[Testimony]:
-    """What the calls tell where the RST answers no packet."""
-    here = view.rst.sender
-    everything = frozenset(CAUSES)
-    if done.accepted is False:
-        text = f"The {here} had not accepted the connection."
-        if done.listener_close:
-            text += " Its listener was closed as the RST left."
-            yield _by_call(text, done.listener_close, frozenset({"listener-closed"}))
-        else:
-            yield Testimony(Evidence("call", text), frozenset({"listener-closed", "socket-killed"}))
-        return
-    if not done.known and not done.accepted:
-        return
-    if done.accepted:
-        yield Testimony(Evidence("call", f"The {here} had accepted the connection."), everything - {"listener-closed"})
-    if not done.closing and not done.ending:
-        text = f"The {here}'s program neither closed the socket nor ended when the RST left."
-        yield Testimony(Evidence("call", text), everything - _BY_CLOSE)
-        return
-    what, number = "the end of the process", None
-    if done.close and done.closing:
-        what, number = f"{'an implicit ' if done.close.implicit else ''}close()", done.close.number
-    yield Testimony(
-        Evidence("call", f"The RST left during {what} on the {here}.", view.rst.number, number),
-        everything - {"disconnect", "socket-killed", "keepalive-timeout"},
-    )
-    unread = view.received_bytes - done.read
-    text = f"Of {view.received_bytes:,} bytes that had arrived, the {here}'s program had read {done.read:,}."
-    yield Testimony(Evidence("call", text), everything - ({"linger-zero"} if unread > 0 else {"unread-data"}))
-    if done.linger_zero:
-        yield _by_call(f"The {here} had set SO_LINGER on, 0 s.", done.linger_zero, everything)
-    else:
-        text = f"The {here} had not set SO_LINGER on, 0 s."
-        yield Testimony(Evidence("call", text), everything - {"linger-zero"})
-    if done.linger2:
-        yield _by_call(f"The {here} had set TCP_LINGER2 below 0.", done.linger2, everything)
-    else:
-        yield Testimony(
-            Evidence("call", f"The {here} had not set TCP_LINGER2 below 0."), everything - {"linger2-negative"}
-        )
-
-
-def _calls_before_answer(view: View, done: Actions, suspected: Set[str]) -> Iterator[Testimony]:
-    """What the calls tell where the RST answers a packet."""
-    here, trigger = view.rst.sender, view.trigger
-    assert trigger is not None
-    everything = frozenset(CAUSES)
-    if done.close and done.close.began <= view.at:
-        text = (
-            f"The {here} had called close() {view.at - done.close.began:.3f} s before packet {trigger.number} arrived."
-        )
-        if done.close.implicit:
-            text = text.replace("called close()", "closed the socket (by letting go of it)")
-        yield _by_call(text, done.close, everything - {"data-after-shutdown"})
-    elif done.shutdown and not done.ended:
-        text = f"The {here} had called shutdown(SHUT_RDWR), and had not closed the socket."
-        yield _by_call(text, done.shutdown, everything - {"data-after-close", "fin-wait2-timed-out"})
-    if done.linger2:
-        yield _by_call(f"The {here} had set TCP_LINGER2 below 0.", done.linger2, everything)
-    elif done.known and "linger2-negative" in suspected:
-        text = f"The {here} had not set TCP_LINGER2 below 0."
-        yield Testimony(Evidence("call", text), everything - {"linger2-negative"})
-    if "connect-aborted" in suspected and done.connect and done.connect.errno:
-        text = f"The {here}'s connect had ended with {done.connect.errno}."
-        yield _by_call(text, done.connect, everything)
-
-
-def _by_call(text: str, call: Call, admits: Iterable[str]) -> Testimony:
-    return Testimony(Evidence("call", text, call=call.number), frozenset(admits))
+        text = f"{where} was closed as the RST left, with {waiting} in its accept queue."
+        yield Testimony(Evidence("state", text), _EVERYTHING - {"disconnect", "socket-killed"})
