@@ -80,54 +80,78 @@ def sequence_length(flags: Flags, length: int) -> int:
     return length + bool(flags & Flags.SYN) + bool(flags & Flags.FIN)
 
 
-_ETHERTYPE_IPV4 = 0x0800
-_ETHERTYPE_IPV6 = 0x86DD
+_ETHERTYPE_IPV4 = b"\x08\x00"
+_ETHERTYPE_IPV6 = b"\x86\xdd"
 _TCP = 6
 
 
-def parse_frame(frame: bytes) -> Segment | None:
-    """The TCP segment in an Ethernet frame; None where the frame holds none or is cut too short."""
-    if len(frame) < 14:
-        return None
-    ethertype = int.from_bytes(frame[12:14])
-    packet = frame[14:]
+class _Carried(NamedTuple):
+    """What an IP header tells of the TCP segment behind it; ``tcp`` may be cut, ``length`` is the whole."""
+
+    source: str
+    destination: str
+    ttl: int
+    ip_id: int
+    length: int
+    tcp: bytes
+
+
+def _unwrap(frame: bytes) -> _Carried | None:
+    """The TCP segment in an Ethernet frame, without the headers before it."""
+    ethertype, packet = frame[12:14], frame[14:]
     if ethertype == _ETHERTYPE_IPV4 and len(packet) >= 20:
-        header = (packet[0] & 0x0F) * 4
-        total = int.from_bytes(packet[2:4])
+        header, total = (packet[0] & 0x0F) * 4, int.from_bytes(packet[2:4])
         fragment_offset = int.from_bytes(packet[6:8]) & 0x1FFF
-        if packet[9] != _TCP or fragment_offset:
+        if packet[0] >> 4 != 4 or header < 20 or packet[9] != _TCP or fragment_offset:
             return None
         source = str(ipaddress.IPv4Address(packet[12:16]))
         destination = str(ipaddress.IPv4Address(packet[16:20]))
         ip_id, ttl = int.from_bytes(packet[4:6]), packet[8]
     elif ethertype == _ETHERTYPE_IPV6 and len(packet) >= 40:
-        header = 40
-        total = 40 + int.from_bytes(packet[4:6])
-        if packet[6] != _TCP:
+        header, total = 40, 40 + int.from_bytes(packet[4:6])
+        if packet[0] >> 4 != 6 or packet[6] != _TCP:
             return None
         source = str(ipaddress.IPv6Address(packet[8:24]))
         destination = str(ipaddress.IPv6Address(packet[24:40]))
         ip_id, ttl = 0, packet[7]
     else:
         return None
-    tcp = packet[header:total]
-    if len(tcp) < 20:
+    return _Carried(source, destination, ttl, ip_id, total - header, packet[header:total])
+
+
+def parse_frame(frame: bytes) -> Segment | None:
+    """The TCP segment in an Ethernet frame; None where the frame holds none or is cut too short.
+
+    A header that claims less than its 20 bytes, or more than the segment has, makes no segment:
+    a receiver drops it as well (tcp_v4_rcv).
+    """
+    carried = _unwrap(frame)
+    if carried is None or len(carried.tcp) < 20:
         return None
+    tcp = carried.tcp
     source_port, destination_port, seq, ack, offset, bits, window = struct.unpack_from("!HHIIBBH", tcp)
     data = (offset >> 4) * 4
+    if not 20 <= data <= carried.length:
+        return None
     return Segment(
-        source=Endpoint(source, source_port),
-        destination=Endpoint(destination, destination_port),
-        ttl=ttl,
-        ip_id=ip_id,
+        source=Endpoint(carried.source, source_port),
+        destination=Endpoint(carried.destination, destination_port),
+        ttl=carried.ttl,
+        ip_id=carried.ip_id,
         seq=seq,
         ack=ack,
         flags=Flags(bits),
         window=window,
         options=parse_options(tcp[20:data]),
-        length=max(total - header - data, 0),
+        length=carried.length - data,
         payload=tcp[data:],
     )
+
+
+def tcp_header(frame: bytes) -> bytes:
+    """The TCP header in a frame that `parse_frame` can read, options and padding included."""
+    carried = _unwrap(frame)
+    return carried.tcp[: (carried.tcp[12] >> 4) * 4] if carried and len(carried.tcp) >= 20 else b""
 
 
 def parse_options(data: bytes) -> tuple[tuple[int, bytes], ...]:

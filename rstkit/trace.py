@@ -5,10 +5,6 @@ take a trace, so a live trace, a recorded one and a capture from elsewhere go th
 All times are seconds since the trace's own zero; all sequence numbers are mod 2**32.
 """
 
-import base64
-import dataclasses
-import gzip
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +17,6 @@ if TYPE_CHECKING:  # the methods below load these when they are called: a trace 
     from scapy.plist import PacketList
 
     from .explain import Reset
-
-FORMAT = "rstkit trace 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +102,9 @@ class State:
 
     ``state`` is the kernel's name (``FIN_WAIT2``), or ``CLOSED`` once the socket has left the
     kernel's tables. Bytes: ``unread`` arrived and not yet read by the program; ``unsent``
-    written and not yet sent; ``unacked`` sent and not yet acknowledged. For LISTEN, ``unread``
-    is the length of the accept queue. ``peer`` is None for LISTEN.
+    written and not yet sent; ``unacked`` sent and not yet acknowledged. They are the kernel's own
+    numbers, in which a SYN or FIN is one byte. For LISTEN, ``unread`` is the length of the accept
+    queue. ``peer`` is None for LISTEN.
     """
 
     host: str
@@ -120,6 +115,22 @@ class State:
     unread: int = 0
     unsent: int = 0
     unacked: int = 0
+
+    @property
+    def held(self) -> tuple[int, int, int]:
+        """The program's bytes in the queues (unread, unsent, unacked): without SYN and FIN, which carry none.
+
+        A FIN that arrived is last in the queue of what is unread, and our own last in that of
+        what is unsent or unacknowledged (RFC 9293, 3.3.2 names the states).
+        """
+        unread, unsent, unacked = self.unread, self.unsent, self.unacked
+        if self.state in ("CLOSE_WAIT", "CLOSING", "LAST_ACK"):
+            unread -= 1
+        if self.state in ("FIN_WAIT1", "CLOSING", "LAST_ACK") and unsent:
+            unsent -= 1
+        elif self.state in ("SYN_SENT", "SYN_RECV", "FIN_WAIT1", "CLOSING", "LAST_ACK"):
+            unacked -= 1
+        return max(unread, 0), max(unsent, 0), max(unacked, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,67 +253,31 @@ class Trace:
 
             write_pcapng(self, path)
         elif path.name.endswith((".json", ".json.gz")):
-            data = json.dumps(self.to_dict(), separators=(",", ":")).encode()
-            path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+            from .stored import write
+
+            write(self, path)
         else:
             raise TraceError(f"{path.name}: name it .pcapng (for Wireshark), .json or .json.gz (the whole trace).")
 
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
+    @staticmethod
+    def load(path: str | Path) -> "Trace":
         """Read a trace written by `save` as ``.json`` or ``.json.gz``; TraceError where it is none."""
-        path = Path(path)
-        try:
-            data = path.read_bytes()
-            return cls.from_dict(json.loads(gzip.decompress(data) if path.suffix == ".gz" else data))
-        except (OSError, EOFError, ValueError) as error:
-            raise TraceError(f"{path}: not a readable rstkit trace ({error}).") from error
+        from .stored import read
+
+        return read(Path(path))
 
     def to_dict(self) -> dict[str, Any]:
-        """The trace as JSON types; bytes become base64, and packets are kept as their frames."""
-        whole = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        for name in _PARTS:
-            whole[name] = [dataclasses.asdict(part) for part in whole[name]]
-        whole["packets"] = [
-            [p.number, p.sender, p.sent, p.arrived, base64.b64encode(p.frame).decode(), p.lost] for p in self.packets
-        ]
-        return {"format": FORMAT, **whole}
+        """The trace as JSON types (`rstkit.stored`)."""
+        from .stored import to_dict
 
-    @classmethod
-    def from_dict(cls, whole: Mapping[str, Any]) -> Self:
+        return to_dict(self)
+
+    @staticmethod
+    def from_dict(whole: Mapping[str, Any]) -> "Trace":
         """The trace that `to_dict` wrote; TraceError where ``whole`` is none."""
-        if not isinstance(whole, dict) or whole.get("format") != FORMAT:
-            raise TraceError(f"this is no rstkit trace: its format is not {FORMAT!r}.")
-        try:
-            parts: dict[str, Any] = {
-                name: tuple(kind(**_revive(row)) for row in whole[name]) for name, kind in _PARTS.items()
-            }
-            packets = []
-            for number, sender, sent, arrived, frame, lost in whole["packets"]:
-                packet = Packet.from_frame(number, sender, sent, arrived, base64.b64decode(frame), lost)
-                if packet is None:
-                    raise TraceError(f"packet {number} of the saved trace holds no TCP segment.")
-                packets.append(packet)
-            rest: dict[str, Any] = {
-                k: v for k, v in whole.items() if k not in (*_PARTS, "packets", "format", "problems")
-            }
-            return cls(**parts, **rest, packets=tuple(packets), problems=tuple(whole["problems"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise TraceError(f"the saved trace is damaged: {error!r}.") from error
+        from .stored import from_dict
 
-
-_PARTS: dict[str, type[Any]] = {
-    "calls": Call,
-    "states": State,
-    "counters": Counter,
-    "reasons": Reason,
-    "programs": Program,
-}
-_ENDPOINTS = ("local", "peer", "source", "destination")
-
-
-def _revive(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of JSON with its endpoints as endpoints again."""
-    return {k: Endpoint(*v) if k in _ENDPOINTS and v is not None else v for k, v in row.items()}
+        return from_dict(whole)
 
 
 def _count(n: int, noun: str) -> str:
