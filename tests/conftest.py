@@ -12,7 +12,10 @@ from rstkit.lab import Lab
 
 
 def descendants(ancestor: int) -> set[int]:
-    """The processes below one, zombies included (/proc/*/stat)."""
+    """The processes below one (/proc/*/stat), without those that have ended and wait to be waited for.
+
+    In a container the tests may be process 1, to which those come whose parent was killed.
+    """
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -20,11 +23,21 @@ def descendants(ancestor: int) -> set[int]:
                 stat = (entry / "stat").read_text()
             except OSError:  # it ended meanwhile
                 continue
-            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+            state, parent, *_ = stat.rpartition(")")[2].split()
+            if state != "Z":
+                parents[int(entry.name)] = int(parent)
     below = {ancestor}
     while more := {pid for pid, parent in parents.items() if parent in below and pid not in below}:
         below |= more
     return below - {ancestor}
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there and has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def descriptors() -> dict[str, str]:

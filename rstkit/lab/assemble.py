@@ -118,12 +118,20 @@ def _endpoint(text: str | None) -> Endpoint | None:
 
 
 def _reasons(events: Any, packets: tuple[Packet, ...], zero: int) -> tuple[Reason, ...]:
-    """The kernel's reasons that belong to a RST on this wire: the tracepoint tells of the whole machine's."""
+    """The kernel's reasons that belong to a RST on this wire: the tracepoint tells of the whole machine's.
+
+    Where a listening socket answers, the tracepoint gives that socket's ends, which are a port
+    and no peer: the RST from that port that left next is meant.
+    """
     resets = [p for p in packets if p.flags & Flags.RST]
     found = []
     for at_ns, source, destination, reason in events:
         at, ends = (at_ns - zero) / 1e9, (Endpoint(*source), Endpoint(*destination))
-        if any((p.source, p.destination) == ends and -_REASON_WINDOW < p.sent - at < _REASON_WINDOW for p in resets):
+        near = [p for p in resets if -_REASON_WINDOW < p.sent - at < _REASON_WINDOW]
+        if not ends[1].port:
+            meant = [p for p in near if p.source.port == ends[0].port and p.sent >= at]
+            ends = next(((p.source, p.destination) for p in meant), ends)
+        if any((p.source, p.destination) == ends for p in near):
             found.append(Reason(at, *ends, reason))
     return tuple(found)
 

@@ -26,6 +26,28 @@ def main(control_descriptor: int, notebook_pid: int) -> None:
         notebook = os.pidfd_open(notebook_pid)
     except ProcessLookupError:
         return
+    kernel.adopt_orphans()
+    keepers: set[int] = set()
+    try:
+        _serve(control, notebook, keepers)
+    finally:
+        _end_all(keepers)
+
+
+def _end_all(keepers: set[int]) -> None:
+    """End every process below this one, and wait for it: in a container process 1 may not be one that does.
+
+    With its keeper a supervisor ends, and comes to this process to be waited for.
+    """
+    signal.set_wakeup_fd(-1)
+    for keeper in keepers:
+        os.kill(keeper, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+
+
+def _serve(control: socket.socket, notebook: int, keepers: set[int]) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     wakeup, wakeup_writer = os.pipe()
     os.set_blocking(wakeup_writer, False)
@@ -35,7 +57,7 @@ def main(control_descriptor: int, notebook_pid: int) -> None:
     # Kept open for good: the kernel waits some 40 ms when the last listener of a tracepoint goes,
     # and each run would pay for that.
     _always = ResetReasons(tracepoint) if tracepoint else None
-    spare: socket.socket | None = _fork(control, tracepoint)
+    spare: socket.socket | None = _fork(control, tracepoint, keepers)
     watched: list[Any] = [control, notebook, wakeup]
     while True:
         ready, _, _ = select.select(watched, [], [])
@@ -44,14 +66,15 @@ def main(control_descriptor: int, notebook_pid: int) -> None:
         if wakeup in ready:
             os.read(wakeup, 4096)
             with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
+                while ended := os.waitpid(-1, os.WNOHANG)[0]:
+                    keepers.discard(ended)
                     # a run is over: the moment to make the next pair ready, when no run needs the processor
-                    spare = spare or _fork(control, tracepoint)
+                    spare = spare or _fork(control, tracepoint, keepers)
         if control in ready:
             try:
                 if not control.recv(1):
                     return
-                supervised = spare or _fork(control, tracepoint)
+                supervised = spare or _fork(control, tracepoint, keepers)
                 spare = None
                 socket.send_fds(control, [b"s"], [supervised.fileno()])
                 supervised.close()
@@ -59,11 +82,13 @@ def main(control_descriptor: int, notebook_pid: int) -> None:
                 return
 
 
-def _fork(control: socket.socket, tracepoint: Tracepoint | None) -> socket.socket:
+def _fork(control: socket.socket, tracepoint: Tracepoint | None, keepers: set[int]) -> socket.socket:
     """Fork a supervisor into namespaces of its own; the notebook's end of its connection."""
     theirs, ours = socket.socketpair()
-    if os.fork() == 0:
+    keeper = os.fork()
+    if keeper == 0:
         _become_keeper(ours, [control, theirs], tracepoint)
+    keepers.add(keeper)
     ours.close()
     return theirs
 

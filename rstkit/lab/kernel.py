@@ -17,6 +17,7 @@ CLONE_NEWNS = 0x00020000
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_TIMERSLACK = 29
+_PR_SET_CHILD_SUBREAPER = 36
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_STXCSUM, _ETHTOOL_STSO, _ETHTOOL_SGSO = 0x17, 0x1F, 0x24
 
@@ -53,6 +54,11 @@ def syscall(number: int, *arguments: object) -> int:
 def die_with_parent() -> None:
     """Have the kernel kill this process when the one that forked it ends, however it ends."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every process below this one whose own parent ends, so that it can be waited for."""
+    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
 
 
 def exact_timers() -> None:

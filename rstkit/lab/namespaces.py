@@ -21,6 +21,8 @@ class Run:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._lock = threading.Lock()  # stop comes from another thread
+        self._requested = self._stopped = False
 
     def carry_out(self, request: dict[str, Any]) -> dict[str, Any]:
         """Run it to its end; what it showed.
@@ -29,7 +31,11 @@ class Run:
         the kernel takes to release the wire's sockets, and no run needs to wait for that.
         """
         try:
-            message.send(self._connection, request)
+            with self._lock:
+                message.send(self._connection, request)
+                self._requested = True
+                if self._stopped:
+                    message.send(self._connection, {"stop": True})
             result = message.receive(self._connection)
         except OSError:
             result = None
@@ -43,8 +49,10 @@ class Run:
 
     def stop(self) -> None:
         """End the run from another thread; what it showed so far is its result."""
-        with contextlib.suppress(OSError):
-            message.send(self._connection, {"stop": True})
+        with self._lock, contextlib.suppress(OSError):
+            self._stopped = True
+            if self._requested:
+                message.send(self._connection, {"stop": True})
 
     def end(self) -> None:
         """Have the supervisor end, whatever it does, and wait until nothing of it is left."""
