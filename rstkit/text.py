@@ -106,7 +106,7 @@ def describe(trace: Trace) -> str:
     resets = explain(trace)
     tags = connection_tags(trace)
     parts = ["\n".join(_heading(trace, resets, tags)), "\n".join(_timeline(trace, resets, tags))]
-    parts += ["\n".join(_reset(reset)) for reset in resets]
+    parts += ["\n".join(map(_wrap, str(reset).split("\n"))) for reset in resets]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -163,29 +163,10 @@ def _sum_up(stretch: Sequence[Event]) -> str:
     return f"In the next {span(stretch[-1].at - stretch[0].at)}: {', '.join(told)}{f'; {lost:,} lost' if lost else ''}."
 
 
-def _reset(reset: Reset) -> Iterator[str]:
-    """A reset, its cause and all that is said of it."""
-    yield _wrap(str(reset))
-    if len(reset.packets) > 1:
-        yield _wrap(f"It was sent again: packet {', '.join(str(p.number) for p in reset.packets[1:])}.", "  ")
-    for name, texts in (
-        ("Could also be", [cause.title for cause in reset.alternatives]),
-        ("Evidence", [str(evidence) for evidence in reset.evidence]),
-        ("The programs saw", reset.saw),
-        ("What to do", [reset.remedy]),
-    ):
-        if len(texts) == 1:
-            yield _wrap(f"{name}: {texts[0]}", "  ")
-        elif texts:
-            yield f"  {name}:"
-            yield from (_wrap(f"- {text}", "    ") for text in texts)
-
-
-def _wrap(text: str, indent: str = "") -> str:
-    """A text in lines, the second and later ones indented by two more."""
-    return textwrap.fill(
-        printable(text), _WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
-    )
+def _wrap(text: str) -> str:
+    """A text in lines, the second and later ones indented by two more than the first."""
+    indent = " " * (len(text) - len(text.lstrip(" ")))
+    return textwrap.fill(printable(text), _WIDTH, subsequent_indent=f"{indent}  ", break_on_hyphens=False)
 
 
 def _count(number: int, noun: str) -> str:
