@@ -1,5 +1,6 @@
 """What stands beside each lifeline of the diagram: the calls of the program, and the states of the socket."""
 
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from .trace import Call, State, Trace
 
 MOST = 24  # characters of a row
 _FIN_QUEUED = ("FIN_WAIT1", "CLOSING", "LAST_ACK")
+_READY = re.compile("SO_REUSEADDR|IPV6_V6ONLY")  # options that every server sets
 _WAITING = ("accept", "recv", "recv_into")  # what such a call returns comes from the other side
 _NO_FAILURE = ("EAGAIN", "EINPROGRESS", "EALREADY")  # a socket that does not block says so
 
@@ -128,8 +130,8 @@ def calls(trace: Trace, both: Sequence[Side], resets: Sequence[Reset], wait: flo
 
 def _makes_ready(call: Call) -> bool:
     """Whether a call only makes ready a socket: no packet follows from it and no change of state."""
-    ready = call.name in ("socket", "bind") or (call.name == "setsockopt" and "SO_REUSEADDR" in call.arguments)
-    return ready and call.errno is None and call.error is None
+    ready = call.name in ("socket", "bind") or (call.name == "setsockopt" and _READY.search(call.arguments))
+    return bool(ready) and call.errno is None and call.error is None
 
 
 def _rows(*parts: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from .dissect import KINDS, Reading, escape, lines, state_hover
+from .dissect import KINDS, Reading, clip, escape, lines, state_hover
 from .layers import BAND, LABEL_SIZE, MONO, NOTE_CHARACTER, NOTE_SIZE, SANS, Layers
 from .sheet import ROW, TICKS, Sheet, names
 from .theme import COLOURS, STYLE
@@ -112,23 +112,20 @@ class _Drawing:
 
     def _remark(self) -> str:
         remarks = []
-        connections = len({packet.connection for packet in self.trace.packets})
-        if connections > 1:
-            remarks.append(f"{connections} connections")
-            shown = next((band.samples[-1] for band in self.sheet.bands if band.samples[-1].peer), None)
-            if shown:
-                remarks.append(f"states of {shown.local} ↔ {shown.peer}")
+        if self.sheet.prefixes:
+            of = self.sheet.prefixes.get(self.sheet.connection, "").removesuffix(": ")
+            remarks.append(f"{len(self.sheet.prefixes)} connections" + (f", states of port {of}" if of else ""))
         if not self.trace.packets:
             remarks.append("no packets")
         if self.crowded:
-            remarks.append("labels where there is room: drag to zoom in, hover for the rest")
+            remarks.append("drag to zoom, hover for hidden labels")
         return "; ".join(remarks)
 
     def folds(self) -> None:
         for fold in self.sheet.timeline.folds:
             self.announce((fold.top + fold.bottom) / 2, f"⋯ {_length(fold.seconds)} of silence ⋯")
         if self.trace.outcome != "completed":
-            self.announce(self.sheet.timeline.bottom + 14, f"the run ended: {self.trace.outcome}")
+            self.announce(self.sheet.timeline.bottom + 14, clip(f"the run ended: {self.trace.outcome}", 40))
 
     def states(self) -> None:
         """The states of the sockets as bands on the lifelines; what each sample showed is hovered."""

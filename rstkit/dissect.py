@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import struct
+import textwrap
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from .trace import Call, Packet, Program, State
 KINDS = ("ACK", "keepalive", "data", "SYN", "FIN", "retransmission", "RST")  # the last is drawn on top
 _WIDTH = 76  # characters of a line of hover text
 _TEXT = 400  # characters of a text that a hover shows
+_WRAP = textwrap.TextWrapper(_WIDTH, drop_whitespace=False, break_on_hyphens=False)
 _DATA, _HEX = 152, 48  # bytes of a payload that a hover shows as text, and in hex
 
 
@@ -41,8 +43,8 @@ def clip(text: str, most: int) -> str:
 def lines(text: str, *, most: int = _TEXT) -> str:
     """A text of any length and kind for a hover: wrapped, cut and escaped."""
     cut = text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
-    rows = [printable(row) for row in cut.splitlines()]
-    return "<br>".join(escape(row[i : i + _WIDTH]) for row in rows for i in range(0, max(len(row), 1), _WIDTH))
+    rows = (_WRAP.wrap(row) or [""] if len(row) > _WIDTH else [row] for row in map(printable, cut.splitlines()))
+    return "<br>".join(escape(row) for wrapped in rows for row in wrapped)
 
 
 class Reading(NamedTuple):
@@ -282,7 +284,7 @@ def state_hover(state: State, until: float | None) -> str:
         else f"unread {state.unread:,} B, unsent {state.unsent:,} B, unacknowledged {state.unacked:,} B"
     )
     rows = [
-        f"<b>{escape(state.state)}</b> on the {escape(state.host)}",
+        f"<b>{lines(state.state, most=40)}</b> on the {escape(state.host)}",
         f"{escape(str(state.local))}{peer}",
         f"from {state.at:.6f} s {upto}",
         queues,

@@ -34,7 +34,7 @@ def _prefixes(trace: Trace) -> dict[frozenset[Endpoint], str]:
     if len(connections) < 2:
         return {}
     shared = frozenset.intersection(*connections)
-    return {connection: f"{min(connection - shared).port}: " for connection in connections if connection - shared}
+    return {connection: f"{min(connection - shared or connection).port}: " for connection in connections}
 
 
 def _label_rows(label: str, packet: Packet, width: float) -> tuple[str, ...]:
@@ -53,16 +53,16 @@ class Sheet:
         self.readings = read_packets(trace.packets, raw=raw)
         self.resets = explain(trace)
         self.left, self.right = both = sides(trace)
-        connection = drawn_connection(trace, self.resets)
-        self.bands = bands(trace, connection, both)
+        self.connection = drawn_connection(trace, self.resets)
+        self.bands = bands(trace, self.connection, both)
         self.flight = typical_flight(p.arrived - p.sent for p in trace.packets if p.arrived is not None)
         self.notes, self.spans = calls(trace, both, self.resets, self.flight / 3)
-        self.notes += [*programs(trace, both), *queues(trace, self.bands, connection)]
+        self.notes += [*programs(trace, both), *queues(trace, self.bands, self.connection)]
         self._set_columns()
         between = self.lifeline[1] - self.lifeline[-1] - BAND - 40
-        prefixes = _prefixes(trace)
+        self.prefixes = _prefixes(trace)
         self.labels = {
-            p.number: _label_rows(prefixes.get(p.connection, "") + label, p, between)
+            p.number: _label_rows(self.prefixes.get(p.connection, "") + label, p, between)
             for p, _, label, _ in self.readings
         }
         self._set_heights()

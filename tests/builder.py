@@ -11,12 +11,15 @@ PORTS = {"client": 54892, "server": 8080}
 ISN = {"client": 3_000_000_000, "server": 4_294_967_290}  # the server's wraps within a few bytes
 
 
-def frame(sender: str, flags: Flags, seq: int, ack: int, payload: bytes = b"", window: int = 502) -> bytes:
+def frame(
+    sender: str, flags: Flags, seq: int, ack: int, payload: bytes = b"", window: int = 502, options: bytes = b""
+) -> bytes:
     """An Ethernet frame from one host to the other; checksums are left at zero."""
     receiver = "server" if sender == "client" else "client"
-    tcp = struct.pack("!HHIIBBHHH", PORTS[sender], PORTS[receiver], seq, ack, 5 << 4, flags, window, 0, 0)
+    header = (20 + len(options)) // 4 << 4
+    tcp = struct.pack("!HHIIBBHHH", PORTS[sender], PORTS[receiver], seq, ack, header, flags, window, 0, 0) + options
     addresses = [bytes(map(int, ADDRESSES[host].split("."))) for host in (sender, receiver)]
-    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40 + len(payload), 7, 0x4000, 64, 6, 0, *addresses)
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(tcp) + len(payload), 7, 0x4000, 64, 6, 0, *addresses)
     return bytes(12) + b"\x08\x00" + ip + tcp + payload
 
 
@@ -30,13 +33,20 @@ def packet(
     ack: int = 0,
     payload: bytes = b"",
     lost: str | None = None,
+    window: int = 502,
+    options: bytes = b"",
 ) -> Packet:
     """A packet; ``seq`` and ``ack`` are relative to the initial sequence numbers above."""
     receiver = "server" if sender == "client" else "client"
     absolute_seq = (ISN[sender] + seq) % 2**32
     absolute_ack = (ISN[receiver] + ack) % 2**32 if flags & Flags.ACK else 0
     made = Packet.from_frame(
-        number, sender, sent, arrived, frame(sender, flags, absolute_seq, absolute_ack, payload), lost
+        number,
+        sender,
+        sent,
+        arrived,
+        frame(sender, flags, absolute_seq, absolute_ack, payload, window, options),
+        lost,
     )
     assert made is not None
     return made
