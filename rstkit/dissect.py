@@ -266,7 +266,7 @@ def program_hover(program: Program) -> str:
     if program.status is not None:
         rows.append(f"status {program.status}")
     if program.signal is not None:
-        rows.append(f"killed by {escape(program.signal)}")
+        rows.append(f"killed by {lines(program.signal, most=40)}")
     if program.traceback is not None:
         rows.append(lines(program.traceback, most=1500))
     if program.output:
