@@ -11,7 +11,6 @@ from .tcp import Endpoint, Flags
 from .trace import Call, State, Trace
 
 MOST = 24  # characters of a row
-_FIN_QUEUED = ("FIN_WAIT1", "CLOSING", "LAST_ACK")
 _READY = re.compile("SO_REUSEADDR|IPV6_V6ONLY")  # options that every server sets
 _WAITING = ("accept", "recv", "recv_into")  # what such a call returns comes from the other side
 _NO_FAILURE = ("EAGAIN", "EINPROGRESS", "EALREADY")  # a socket that does not block says so
@@ -172,10 +171,7 @@ def queues(trace: Trace, both: Sequence[Band], connection: frozenset[Endpoint]) 
         state = last.samples[-1]
         if last.ended is None or state.peer is None or state.state.startswith("SYN"):
             continue
-        unsent, unacked = state.unsent, state.unacked
-        if state.state in _FIN_QUEUED:  # the kernel counts the FIN, the last in the queue, as one byte
-            unsent, unacked = (unsent - 1, unacked) if unsent else (unsent, max(unacked - 1, 0))
-        held = ((state.unread, "unread"), (unsent, "unsent"), (unacked, "unacknowledged"))
+        held = zip(state.held, ("unread", "unsent", "unacknowledged"), strict=True)
         rows = tuple(f"{count:,} B {word}" for count, word in held if count)
         if rows:
             hover = f"in the socket's queues when it was last seen, at {state.at:.6f} s"

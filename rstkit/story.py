@@ -95,7 +95,7 @@ def _last_state(case: Case) -> tuple[int, int]:
     """Unread and unsent bytes as they were last seen in the sender's socket."""
     rst = case.view.rst
     state = state_at(case.trace, rst.sender, rst.source, rst.destination, case.view.at)
-    return (state.unread, state.unsent) if state else (0, 0)
+    return state.held[:2] if state else (0, 0)
 
 
 def _linger_zero(case: Case) -> str:

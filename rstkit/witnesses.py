@@ -126,7 +126,7 @@ def _state_of_aborter(trace: Trace, view: View) -> Iterator[Testimony]:
     if own:
         held = [
             f"{count:,} bytes {what}"
-            for count, what in ((own.unread, "unread"), (own.unsent, "unsent"), (own.unacked, "unacknowledged"))
+            for count, what in zip(own.held, ("unread", "unsent", "unacknowledged"), strict=True)
             if count
         ]
         told = f", with {' and '.join(held)}" if held else ""
