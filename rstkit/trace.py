@@ -77,6 +77,7 @@ class Call:
     one process from 1 (0: no socket, as for sleep); ``local`` and ``peer`` are its ends where
     it has them. ``size`` is the number of bytes that a send or recv moved. ``implicit`` marks
     a close that the program never wrote: Python made it as the last reference went away.
+    A close also tells what lay in the socket's queues as it began, in bytes as in `State`.
     """
 
     number: int
@@ -94,6 +95,9 @@ class Call:
     local: Endpoint | None = None
     peer: Endpoint | None = None
     implicit: bool = False
+    unread: int | None = None
+    unsent: int | None = None
+    unacked: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

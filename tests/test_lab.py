@@ -103,6 +103,28 @@ def test_the_kernels_own_reason(lab: Lab) -> None:
     assert 0 < trace.packets[1].sent - reason.at < 0.001
 
 
+def test_what_lies_in_the_queues_at_a_close(lab: Lab) -> None:
+    def server(address: Address) -> None:
+        with socket.create_server(address) as listener:
+            connection, _ = listener.accept()
+        time.sleep(0.1)
+        connection.recv(1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 200_000)
+        connection.send(bytes(60_000))
+        connection.close()
+
+    def client(address: Address) -> None:
+        with socket.create_connection(address) as connection:
+            connection.sendall(b"hello world")
+            time.sleep(0.3)
+
+    trace = lab.run(server, client, rtt=40)
+    listener, connection, at_client = (c for c in trace.calls if c.name == "close")
+    assert (listener.unread, listener.unsent, listener.unacked) == (None, None, None)
+    assert (connection.unread, connection.unsent, connection.unacked) == (10, 60_000 - 14_480, 14_480)
+    assert at_client.unread == 14_480
+
+
 def test_unread_and_unsent_bytes(lab: Lab) -> None:
     def server(address: Address) -> None:
         with socket.create_server(address) as listener:

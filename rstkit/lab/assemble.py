@@ -88,7 +88,7 @@ def _calls(programs: Mapping[str, Any], seconds: Any) -> tuple[tuple[Call, ...],
                     continue
                 key = (host, int(record[0]), int(record[1]))
                 if kind == "b":
-                    _, _, name, arguments, at, number, local, peer, implicit = record
+                    _, _, name, arguments, at, number, local, peer, implicit, queues = record
                     begun[key] = {
                         "host": host,
                         "process": key[1],
@@ -99,6 +99,7 @@ def _calls(programs: Mapping[str, Any], seconds: Any) -> tuple[tuple[Call, ...],
                         "local": _endpoint(local),
                         "peer": _endpoint(peer),
                         "implicit": bool(implicit),
+                        **dict(zip(("unread", "unsent", "unacked"), queues or (), strict=False)),
                     }
                 elif kind == "e" and key in begun:
                     _, _, at, value, code, error, size, local, peer = record

@@ -5,7 +5,9 @@ record is a JSON line on a pipe: ``["b", ...]`` as a call begins, ``["e", ...]``
 call that never returns is seen as well. Times are CLOCK_MONOTONIC in nanoseconds.
 """
 
+import array
 import errno
+import fcntl
 import itertools
 import json
 import os
@@ -18,6 +20,7 @@ from typing import Any, Self
 
 _SHOWN = 40  # bytes of data that a record shows
 _real_sleep = time.sleep
+_SIOCINQ, _SIOCOUTQ, _SIOCOUTQNSD = 0x541B, 0x5411, 0x894B  # uapi/linux/sockios.h, asm-generic/ioctls.h
 
 
 class Recorder:
@@ -63,7 +66,8 @@ class Recorder:
         number = next(self._numbers)
         which, local, peer = (of.number, of.local, of.peer) if of is not None else (0, None, None)
         here = os.getpid()
-        self.write("b", here, number, name, arguments, time.monotonic_ns(), which, local, peer, implicit)
+        queues = of.queues() if of is not None and name == "close" else None
+        self.write("b", here, number, name, arguments, time.monotonic_ns(), which, local, peer, implicit, queues)
         try:
             value = function()
         except BaseException as error:
@@ -111,6 +115,19 @@ class RecordedSocket(socket.socket):
             self.peer = _address(super().getpeername())
         except OSError:
             pass
+
+    def queues(self) -> tuple[int, int, int] | None:
+        """Bytes unread, unsent, and sent but not acknowledged (tcp(7)); None where it has no queues."""
+        found = []
+        for request in (_SIOCINQ, _SIOCOUTQNSD, _SIOCOUTQ):
+            buffer = array.array("i", [0])
+            try:
+                fcntl.ioctl(self.fileno(), request, buffer)
+            except OSError:  # a listener
+                return None
+            found.append(buffer[0])
+        unread, unsent, unacked_too = found
+        return unread, unsent, unacked_too - unsent
 
     def bind(self, address: Any, /) -> None:
         recorder.call(self, "bind", _address(address), lambda: super(RecordedSocket, self).bind(address))
