@@ -111,15 +111,18 @@ def _answer_after_fin(view: View) -> Suspects:
 
 def _answer_without_fin(view: View) -> Suspects:
     """A RST in answer to a segment, from an end that was not seen to close."""
+    trigger = view.trigger
     if not view.sent:
         return Suspects(("unknown-connection", "ack-to-listener", "injected"), clear=False)
     keys = ["unknown-connection"]
     lost = [p for p in view.sent if p.length or p.flags & Flags.FIN]
     if view.probes or (view.unacknowledged and lost and _sent_again(view, lost[-1])):
         keys.insert(0, "gave-up")
+    if trigger and _is_new(view, trigger) and (view.unacknowledged or view.before[-1].window == 0):
+        keys[:0] = ["data-after-close", "data-after-shutdown"]  # the FIN may wait behind data still unsent
     if view.at - max(p.sent for p in view.sent) >= _IDLE:
         keys.append("injected")
-    return Suspects(tuple(keys), clear=True)
+    return Suspects(tuple(keys), clear=len(keys) < 3)
 
 
 def _abort(view: View) -> Suspects:

@@ -139,13 +139,16 @@ def _listener_asked(trace: Trace, view: View, trigger: Packet) -> Iterator[Testi
     port = view.rst.source.port
     if port != trace.values.get("port", port):  # the lab watches the listener on its own port
         return
-    listener = state_at(trace, view.rst.sender, view.rst.source, None, view.at)
-    if listener and listener.state == "LISTEN":
-        gone = {"no-listener", "unknown-connection"}
-        text = f"A socket of the {view.rst.sender} listened on port {port} when packet {trigger.number} arrived."
-    else:
+    here = view.rst.sender
+    before, after = (state_at(trace, here, view.rst.source, None, moment) for moment in (view.at, view.at + _LAG))
+    if before is None or before.state == "CLOSED":
         gone = {"ack-to-listener"}
-        text = f"No socket of the {view.rst.sender} listened on port {port} when packet {trigger.number} arrived."
+        text = f"No socket of the {here} listened on port {port} when packet {trigger.number} arrived."
+    elif after and after.state == "LISTEN":
+        gone = {"no-listener", "unknown-connection"}
+        text = f"A socket of the {here} listened on port {port} when packet {trigger.number} arrived."
+    else:  # it was closed just then
+        return
     yield Testimony(Evidence("state", text, packet=trigger.number), _EVERYTHING - gone)
 
 
@@ -164,9 +167,15 @@ def _state_of_answerer(trace: Trace, view: View, trigger: Packet) -> Iterator[Te
         admits = _LEFT_FROM.get(last or "", _GONE) | _NOT_TCP
     elif own.state in ("FIN_WAIT1", "FIN_WAIT2"):
         admits = _CLOSING | _NOT_TCP
-    elif own.state == "SYN_SENT":
+    elif own.state == "SYN_SENT" and _lives_on(trace, view):
         admits = frozenset({"unacceptable-ack"}) | _NOT_TCP
     yield Testimony(Evidence("state", text, packet=trigger.number), admits)
+
+
+def _lives_on(trace: Trace, view: View) -> bool:
+    """Whether the sender's socket was still there a while after what provoked the RST."""
+    later = state_at(trace, view.rst.sender, view.rst.source, view.rst.destination, view.at + _LAG)
+    return later is not None and later.state != "CLOSED"
 
 
 def _state_before(trace: Trace, closed: State) -> str | None:
