@@ -203,6 +203,15 @@ def test_what_is_no_program(lab: Lab, program: Any) -> None:
         lab.run(serve_one, program)
 
 
+def test_a_working_directory_that_is_gone(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(SettingError, match="working directory was removed"):
+        lab.run(None, knock)
+
+
 def test_what_cannot_be_sent_to_a_host(lab: Lab) -> None:
     lock = threading.Lock()
 
@@ -253,6 +262,7 @@ def test_commands(lab: Lab) -> None:
     client = trace.program("client")
     assert client is not None
     assert (client.output, client.status, client.recorded) == ("200 {x}\n", 0, False)
+    assert client.text.endswith("urlopen('\"'\"'http://10.0.0.2:8080/'\"'\"').status, '\"'\"'{x}'\"'\"')'")
     assert not trace.calls
     assert any(p.payload.startswith(b"HTTP/1.0 200") for p in trace.packets)
 

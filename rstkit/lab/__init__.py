@@ -59,10 +59,8 @@ class Lab:
             for of_host in sysctls.values():
                 of_host["net.ipv4.tcp_fin_timeout"] = str(settings["fin_timeout"])
         address = (ADDRESSES["server"][settings["ip"]], settings["port"])
-        request = {
-            "settings": settings | {"sysctls": sysctls},
-            "programs": {host: make_spec(host, programs[host], address, taken[host]) for host in programs},
-        }
+        specs = {host: make_spec(host, programs[host], address, taken[host]) for host in programs}
+        request = {"settings": settings | {"sysctls": sysctls}, "programs": specs}
         if not self._running.acquire(blocking=False):
             raise SettingError("this lab is in the middle of a run. Wait for its end, or make another Lab().")
         try:
@@ -80,7 +78,7 @@ class Lab:
             result,
             hosts={host: addresses[settings["ip"]] for host, addresses in ADDRESSES.items()},
             values={**settings, **values},
-            texts={host: describe_program(host, program) for host, program in programs.items()},
+            texts={host: describe_program(host, programs[host], spec) for host, spec in specs.items()},
             backend=self.backend.name,
             kernel=f"{platform.system()} {platform.release()}",
             version=__version__,

@@ -5,6 +5,7 @@ import inspect
 import io
 import linecache
 import os
+import shlex
 import sys
 from types import CodeType
 from typing import Any
@@ -17,7 +18,11 @@ from .settings import Program, fill
 
 def make_spec(host: str, program: Program, address: tuple[str, int], values: dict[str, Any]) -> dict[str, Any]:
     """A program as JSON types, for `rstkit.lab.program`; SettingError where it cannot be sent to its host."""
-    spec: dict[str, Any] = {"folder": os.getcwd(), "environment": dict(os.environ)}
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError as error:
+        raise SettingError("this process's working directory was removed. Change to one that exists.") from error
+    spec: dict[str, Any] = {"folder": folder, "environment": dict(os.environ)}
     if not callable(program):
         return spec | {"command": fill(program, {**values, "host": address[0], "port": address[1]})}
     buffer = io.BytesIO()
@@ -32,15 +37,15 @@ def make_spec(host: str, program: Program, address: tuple[str, int], values: dic
     return spec | {
         "function": base64.b64encode(buffer.getvalue()).decode(),
         "name": getattr(program, "__name__", host),
-        "path": [entry or os.getcwd() for entry in sys.path],
+        "path": [entry or folder for entry in sys.path],
         "sources": {file: linecache.getlines(file) for file in pickler.files},
     }
 
 
-def describe_program(host: str, program: Program) -> tuple[str, str, bool]:
+def describe_program(host: str, program: Program, spec: dict[str, Any]) -> tuple[str, str, bool]:
     """A program's name, its text, and whether its calls are recorded."""
     if not callable(program):
-        return program[0], " ".join(program), False
+        return program[0], shlex.join(spec["command"]), False
     try:
         text = inspect.getsource(program)
     except (OSError, TypeError):
