@@ -27,7 +27,8 @@ class Actions:
     shutdown(SHUT_RDWR), ``linger_zero`` and ``linger2`` the setsockopt calls that matter, ``failed``
     the call that was told the connection's end. ``ended`` is the program, where it had ended by then,
     ``ending`` whether the RST left as it ended. ``accepted`` tells whether the connection was
-    accepted (None: not known, or not a listener's), ``read`` how many bytes were read.
+    accepted (None: not known, or not a listener's). ``unread`` and ``unsent`` are the bytes that lay in
+    the socket's queues as it was closed; None where that is not known.
     """
 
     recorded: bool
@@ -45,7 +46,8 @@ class Actions:
     ended: bool = False
     ending: bool = False
     accepted: bool | None = None
-    read: int = 0
+    unread: int | None = None
+    unsent: int | None = None
 
 
 def actions(trace: Trace, view: View) -> Actions:
@@ -70,6 +72,7 @@ def actions(trace: Trace, view: View) -> Actions:
     listener_close = _last(c for c in here if c.name == "close" and (c.process, c.socket) in listeners)
     linger = _last(c for c in options if "SO_LINGER" in c.arguments and (close is None or c.began <= close.began))
     linger2 = _last(c for c in options if "TCP_LINGER2" in c.arguments)
+    read = sum(c.size or 0 for c in own if c.name.startswith("recv") and "MSG_PEEK" not in c.arguments)
     later = [c for c in trace.calls if c.host == rst.sender and (c.process, c.socket) in sockets]
     return Actions(
         recorded=True,
@@ -86,8 +89,13 @@ def actions(trace: Trace, view: View) -> Actions:
         ended=ended,
         ending=ending,
         accepted=bool(inherited or own) if view.syn_ack else None,
-        read=sum(c.size or 0 for c in own if c.name.startswith("recv") and "MSG_PEEK" not in c.arguments),
+        unread=close.unread if close and close.unread is not None else _more_than(view.received_bytes, read, own),
+        unsent=close.unsent if close else None,
     )
+
+
+def _more_than(received: int, read: int, calls: list[Call]) -> int | None:
+    return max(received - read, 0) if calls else None
 
 
 def _sockets(calls: Iterable[Call], view: View) -> set[tuple[int, int]]:
@@ -168,10 +176,11 @@ def _calls_of_abort(view: View, done: Actions, suspected: Set[str]) -> Iterator[
         Evidence("call", f"The RST left during {what} on the {here}.", view.rst.number, number),
         frozenset(CAUSES) - {"disconnect", "socket-killed", "keepalive-timeout"},
     )
-    if "unread-data" in suspected:
-        left = view.received_bytes - done.read
-        text = f"Of {view.received_bytes:,} bytes that had arrived, the {here}'s program had read {done.read:,}."
-        yield Testimony(Evidence("call", text), frozenset(CAUSES) - {"linger-zero" if left > 0 else "unread-data"})
+    if "unread-data" in suspected and done.unread is not None:
+        text = f"{done.unread:,} of the bytes that had arrived were unread as the {here}'s socket was closed."
+        yield Testimony(
+            Evidence("call", text, call=number), frozenset(CAUSES) - {"linger-zero" if done.unread else "unread-data"}
+        )
     if done.linger_zero:
         yield _by_call(f"The {here} had set SO_LINGER on, 0 s.", done.linger_zero)
     else:
@@ -187,9 +196,11 @@ def _calls_before_answer(view: View, done: Actions) -> Iterator[Testimony]:
         how = "closed the socket (by letting go of it)" if close.implicit else "called close()"
         text = f"The {here} had {how} {view.at - close.began:.3f} s before packet {trigger.number} arrived."
         yield _by_call(text, close, frozenset(CAUSES) - {"data-after-shutdown"})
-    elif done.shutdown and not done.ended:
+    elif done.shutdown and not done.ended and not done.ending:
         text = f"The {here} had called shutdown(SHUT_RDWR), and had not closed the socket."
         yield _by_call(text, done.shutdown, frozenset(CAUSES) - {"data-after-close", "fin-wait2-timed-out"})
+    if done.known and not done.shutdown:
+        yield clears(Evidence("call", f"The {here} had not called shutdown(SHUT_RDWR)."), "data-after-shutdown")
     yield from _linger2(view, done)
     if done.connect and done.connect.errno and view.syn:
         yield _by_call(f"The {here}'s connect had ended with {done.connect.errno}.", done.connect)

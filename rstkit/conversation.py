@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from .tcp import Endpoint, Flags, after
 from .trace import Packet
 
+_OVERTAKEN = 0.005  # seconds by which an answer may leave before the RST of the abort, at the most
 _SYN_ACK = Flags.SYN | Flags.ACK
 
 
@@ -51,6 +52,32 @@ def is_syn_ack(packet: Packet) -> bool:
 def arrival(packet: Packet) -> tuple[float, int]:
     """The order in which packets reached the other end."""
     return (packet.sent if packet.arrived is None else packet.arrived, packet.number)
+
+
+def resets_of(conversation: Sequence[Packet]) -> list[list[Packet]]:
+    """The resets of a connection: each the RST that made it and those that repeat it.
+
+    All that an end's kernel sends after a RST repeats it, until that end speaks as a connection
+    again. An end that aborts takes its socket away before its RST leaves: a segment that arrives
+    in between is answered first, so the RST that aborts goes before such answers.
+    """
+    found: list[list[Packet]] = []
+    current: dict[Endpoint, list[Packet]] = {}
+    for packet in conversation:
+        if packet.flags & Flags.RST:
+            if packet.source not in current:
+                current[packet.source] = []
+                found.append(current[packet.source])
+            current[packet.source].append(packet)
+        elif packet.flags & Flags.ACK:
+            current.pop(packet.source, None)
+    for resets in found:
+        first = resets[0]
+        abort = next((p for p in resets if p.flags & Flags.ACK and p.sent - first.sent < _OVERTAKEN), first)
+        if not first.flags & Flags.ACK and abort is not first:
+            resets.remove(abort)
+            resets.insert(0, abort)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from .actions import actions, ask_program
 from .case import Case, provoking_call
 from .causes import CAUSES, Cause
-from .conversation import View, conversations, look
+from .conversation import View, conversations, look, resets_of
 from .evidence import Evidence
 from .saw import saw
 from .story import seen, why
 from .suspects import suspects
-from .tcp import Flags
 from .trace import Call, Packet, Trace
 from .witnesses import ask_kernel
 
@@ -70,9 +69,7 @@ def explain(trace: Trace) -> list[Reset]:
     """
     found = []
     for conversation in conversations(trace.packets):
-        for sender in dict.fromkeys(p.source for p in conversation if p.flags & Flags.RST):
-            resets = [p for p in conversation if p.source == sender and p.flags & Flags.RST]
-            found.append(_explain(trace, look(conversation, resets)))
+        found += [_explain(trace, look(conversation, resets)) for resets in resets_of(conversation)]
     return sorted(found, key=lambda reset: reset.packet.number)
 
 

@@ -77,8 +77,8 @@ def _data_after_shutdown(case: Case) -> str:
 
 
 def _unread(case: Case) -> str:
-    unread = case.view.received_bytes - case.done.read if case.done.known else _last_state(case)[0]
-    what = f"{_bytes(unread)} of {case.receiver}'s data" if unread > 0 else f"some of {case.receiver}'s data"
+    unread = case.done.unread if case.done.unread is not None else _last_state(case)[0]
+    what = f"{_bytes(unread)} of {case.receiver}'s data" if unread else f"some of {case.receiver}'s data"
     return f"{_how_closed(case)} with {what} unread. They are lost, and RST in place of FIN says so."
 
 
@@ -92,7 +92,7 @@ def _how_closed(case: Case) -> str:
 
 
 def _last_state(case: Case) -> tuple[int, int]:
-    """Unread and unsent bytes as they were last seen in the sender's socket."""
+    """Unread and unsent bytes as they were last seen in the sender's socket; there a FIN counts as one byte."""
     rst = case.view.rst
     state = state_at(case.trace, rst.sender, rst.source, rst.destination, case.view.at)
     return state.held[:2] if state else (0, 0)
@@ -100,7 +100,7 @@ def _last_state(case: Case) -> tuple[int, int]:
 
 def _linger_zero(case: Case) -> str:
     lost = []
-    unsent = _last_state(case)[1]
+    unsent = case.done.unsent if case.done.unsent is not None else _last_state(case)[1]
     if unsent:
         lost.append(f"{_bytes(unsent)} that it had written and not yet sent")
     if case.view.unacknowledged:
