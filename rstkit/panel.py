@@ -1,0 +1,234 @@
+"""The panel: controls, a Run button and the outcome, in a notebook."""
+
+import inspect
+import threading
+import traceback
+from typing import Any
+
+from IPython import get_ipython
+from IPython.display import display
+from ipywidgets import HTML, Box, Button, Checkbox, DOMWidget, FloatProgress, Layout, VBox, Widget
+from ipywidgets.widgets.interaction import interactive
+from traitlets import TraitError
+
+from .card import Place
+from .diagram import sequence_diagram
+from .errors import LabError, RstkitError, SettingError
+from .lab import SETTINGS, Lab, Program
+from .runs import Runs
+from .trace import Trace
+
+
+def explore(server: Program | None, client: Program, **controls: Any) -> "Panel":
+    """Show controls for two programs on a lab, run them once, and show what happened.
+
+    Each of ``controls`` becomes a control as in ``ipywidgets.interact``: ``(min, max, step)``, a
+    list, a dict, a bool, a string, a number, a widget, or ``fixed(value)``. Its value goes to the
+    program that has a parameter of that name, or to the lab (``rtt`` in ms, ``loss`` in per cent,
+    ``duration`` in s, ...), and a change runs the programs again. SettingError, before anything
+    is shown, where a name is unknown or missing or a value is wrong; what goes wrong in a run is
+    shown in place of the outcome.
+    """
+    panel = Panel(server, client, controls)
+    _replace_older(panel)
+    panel._show()
+    return panel
+
+
+class Panel:
+    """What `explore` shows; ``trace`` is what the last run showed."""
+
+    def __init__(self, server: Program | None, client: Program, controls: dict[str, Any]) -> None:
+        self._programs = (server, client)
+        self._lab = Lab()
+        self._runs = Runs(self._lab, server, client, self)
+        self._trace: Trace | None = None
+        self._place = Place()
+        self._drawing = threading.Lock()
+        self._own: list[Widget] = []
+        self._label_width = f"{max(map(len, controls), default=0) * 0.55 + 2:.0f}rem"
+        self._controls: dict[str, Any] = {}
+        try:
+            for name, given in controls.items():
+                self._controls[name] = self._control(name, given)
+            self._lab.check(server, client, **self.values())
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def trace(self) -> Trace:
+        """What the last run showed; LabError where none has shown anything yet."""
+        if self._trace is None:
+            raise LabError("No run of this panel has shown anything yet: see the message under its controls.")
+        return self._trace
+
+    def close(self) -> None:
+        """End a run, and give up the controls and the threads behind them."""
+        if self._runs.closed:
+            return
+        self._runs.close()
+        for control in self._controls.values():
+            if isinstance(control, DOMWidget):  # a widget of the caller's lives on
+                control.unobserve(self._changed, "value")
+        for widget in self._own:
+            for part in (getattr(widget, "layout", None), getattr(widget, "style", None), widget):
+                if part is not None:
+                    part.close()
+
+    def _ipython_display_(self) -> None:
+        """Show nothing as the value of a cell: `explore` has shown it all."""
+
+    def _show(self) -> None:
+        """Show everything, and wait for the first run to be over."""
+        bundle = self._box._repr_mimebundle_()
+        bundle["text/plain"] = ", ".join(f"{name} = {value!r}" for name, value in self.values().items())
+        display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        self._place.open("Running for the first time…")
+        self._runs.first()
+
+    # The controls
+
+    def _control(self, name: str, given: Any) -> Any:
+        """The control that an abbreviation stands for, as in ipywidgets.interact."""
+        try:
+            control = interactive.widget_from_abbrev(given, self._default(name))
+        except (TypeError, ValueError, TraitError) as error:
+            raise SettingError(f"{name}={given!r} makes no control: {error}") from error
+        if control is None:
+            raise SettingError(f"{name}={given!r} makes no control. Give (min, max, step), a list, or fixed(value).")
+        if not isinstance(control, DOMWidget):
+            return control  # fixed
+        setting = SETTINGS.get(name)
+        if control is not given:
+            self._keep(control)
+            control.layout.width = "min(30rem, 100%)"
+            if setting and getattr(control, "min", 0) < 0:
+                control.min = 0  # of a lone number, interact makes a range on both sides of zero
+        if control is not given or not control.description:
+            control.description = f"{name} ({setting.unit})" if setting and setting.unit else name
+            control.style.description_width = self._label_width
+        if setting and not control.tooltip:
+            control.tooltip = setting.about
+        if control.has_trait("continuous_update"):
+            control.continuous_update = False
+        control.observe(self._changed, "value")
+        return control
+
+    def _default(self, name: str) -> Any:
+        """The value that a parameter or setting has of itself: there its control starts."""
+        for program in self._programs:
+            if callable(program):
+                parameter = inspect.signature(program).parameters.get(name)
+                if parameter and parameter.default is not parameter.empty:
+                    return parameter.default
+        return SETTINGS[name].default if name in SETTINGS else inspect.Parameter.empty
+
+    def _build(self) -> None:
+        """The widgets under the controls, and the box that holds them all."""
+        self._run = self._keep(Button(description="Run", icon="play", button_style="primary"))
+        self._stop = self._keep(Button(description="Stop", icon="stop", disabled=True))
+        self._progress = self._keep(FloatProgress(max=1.0, layout=Layout(width="18rem", display="none")))
+        self._status = self._keep(HTML())
+        self._true_scale = self._keep(Checkbox(description="true time scale", indent=False))
+        self._raw = self._keep(Checkbox(description="raw sequence numbers", indent=False))
+        self._progress.style.description_width = "initial"
+        for button in (self._run, self._stop):
+            button.layout.width = "6rem"
+        for switch in (self._true_scale, self._raw):
+            switch.layout.width = "auto"
+            switch.observe(self._switched, "value")
+        self._run.on_click(self._changed)
+        self._stop.on_click(lambda _: self._runs.stop())
+        row = Layout(flex_flow="row wrap", align_items="center", grid_gap="0 0.75rem")
+        self._box = self._keep(
+            VBox(
+                [
+                    *(control for control in self._controls.values() if isinstance(control, DOMWidget)),
+                    self._keep(Box([self._run, self._stop, self._status, self._progress], layout=row)),
+                    self._keep(Box([self._true_scale, self._raw], layout=row)),
+                ]
+            )
+        )
+
+    def _keep(self, widget: Any) -> Any:
+        """Note a widget as the panel's own, to be closed with it."""
+        self._own.append(widget)
+        return widget
+
+    def _changed(self, _: Any) -> None:
+        self._runs.again()
+
+    def _switched(self, _: Any) -> None:
+        if self._trace:
+            self._draw()
+
+    # The outcome: what `Runs` asks and tells
+
+    def values(self) -> dict[str, Any]:
+        """The values of the controls."""
+        return {name: control.get_interact_value() for name, control in self._controls.items()}
+
+    def started(self, clicks: bool) -> None:
+        """Show that a run is under way; the page dims the outcome of the run before."""
+        self._stop.disabled = not clicks
+        self._say("Running…" if clicks else "Running… To stop it, interrupt the kernel (■).", running=True)
+
+    def progressed(self, elapsed: float, expected: float) -> None:
+        """Show how far a long run is."""
+        self._progress.value = min(elapsed / expected, 1.0)
+        self._progress.description = f"{elapsed:.0f} s of about {expected:.0f} s"
+        self._progress.layout.display = ""
+
+    def ended(self, trace: Trace, elapsed: float) -> None:
+        """Show what a run showed."""
+        self._trace = trace
+        self._draw()
+        self._rest("Stopped." if trace.outcome == "stopped" else f"Done in {elapsed:.1f} s.")
+
+    def failed(self, error: Exception) -> None:
+        """Show one clear message in place of the outcome."""
+        self._trace = None
+        with self._drawing:
+            if isinstance(error, RstkitError):
+                self._place.tell(str(error))
+            else:  # a fault of rstkit itself: it belongs on the page, not into a lost thread
+                told = "".join(traceback.format_exception(error))
+                self._place.tell(f"rstkit failed: {error!r}. Please report it.", told)
+        self._rest("Failed.")
+
+    def _draw(self) -> None:
+        """Show the last trace: its figure, and the card under it."""
+        with self._drawing:
+            trace = self.trace
+            figure = sequence_diagram(trace, true_scale=self._true_scale.value, raw=self._raw.value)
+            self._place.show(figure._repr_mimebundle_(), trace, self._lab.backend.about)
+
+    def _rest(self, text: str) -> None:
+        self._stop.disabled = True
+        self._progress.layout.display = "none"
+        self._say(text)
+
+    def _say(self, text: str, running: bool = False) -> None:
+        """Say in the line beside the buttons how things stand."""
+        self._status.value = f'<span role="status" class="rstkit-{"running" if running else "ready"}">{text}</span>'
+
+
+_shown: dict[str, tuple[str, list[Panel]]] = {}  # by cell: the execution, and the panels that it showed
+
+
+def _replace_older(panel: Panel) -> None:
+    """Close the panels that an earlier execution of this cell showed."""
+    shell = get_ipython()
+    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    cell = parent.get("metadata", {}).get("cellId")
+    if not cell:
+        return
+    execution = parent["header"]["msg_id"]
+    before, panels = _shown.get(cell, (execution, []))
+    if before != execution:
+        for older in panels:
+            older.close()
+        panels = []
+    _shown[cell] = (execution, [*panels, panel])

@@ -1,0 +1,131 @@
+"""Runs of a lab, one at a time, that leave the kernel free.
+
+Each run goes to a thread of its own, for which either the cell waits (the first run) or another
+thread does (the later ones). So the first can be interrupted, and the later ones leave the kernel's
+main thread free to take the Stop click and other cells.
+"""
+
+import threading
+import time
+from concurrent.futures import Future, wait
+from typing import Any, Protocol
+
+from .errors import LabError
+from .lab import SETTINGS, Lab, Program
+from .trace import Trace
+
+_LONG = 1.0  # seconds after which a run shows its progress
+
+
+class View(Protocol):
+    """Where the values of a run come from, and what is told how it goes.
+
+    ``clicks`` is whether the kernel is free to take a click while the run goes on. Times are in seconds.
+    """
+
+    def values(self) -> dict[str, Any]: ...
+    def started(self, clicks: bool) -> None: ...
+    def progressed(self, elapsed: float, expected: float) -> None: ...
+    def ended(self, trace: Trace, elapsed: float) -> None: ...
+    def failed(self, error: Exception) -> None: ...
+
+
+class Runs:
+    """The runs of two programs, as a view asks for them; ``busy`` while one is under way."""
+
+    def __init__(self, lab: Lab, server: Program | None, client: Program, view: View) -> None:
+        self._lab, self._programs, self._view = lab, (server, client), view
+        self._expected = 0.0  # how long the last whole run took
+        self._lock = threading.Lock()  # guards all that follows
+        self.busy = self._wanted = self._halting = self.closed = False
+        self._worker: threading.Thread | None = None
+
+    def first(self) -> None:
+        """Run, and wait for the end. An interrupt of this thread stops the run."""
+        self.busy = True
+        try:
+            self._run(clicks=False)
+        finally:
+            self._go_on()
+
+    def again(self) -> None:
+        """Run with the newest values, without waiting: now, or once after the run that is under way."""
+        with self._lock:
+            self._wanted = not self.closed
+            if self.busy or self.closed:
+                return
+            self.busy = True
+        self._go_on()
+
+    def stop(self) -> None:
+        """End the run under way, and forget the one that was to follow it."""
+        with self._lock:
+            self._wanted, self._halting = False, True
+        self._lab.stop()
+
+    def close(self) -> None:
+        """End the run under way, wait until its threads are done, and take no other."""
+        with self._lock:
+            self.closed, worker = True, self._worker
+        self.stop()
+        if worker:
+            worker.join()
+
+    def _go_on(self) -> None:
+        """Leave the run that is wanted to a thread, where there is one."""
+        with self._lock:
+            if not self._wanted:
+                self.busy = False
+                return
+            self._worker = threading.Thread(target=self._work, name="rstkit panel", daemon=True)
+            self._worker.start()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._wanted:
+                    self.busy = False
+                    return
+                self._wanted = self._halting = False
+            self._run(clicks=True)
+
+    def _run(self, clicks: bool) -> None:
+        """One run, from the view's values to what it showed."""
+        began = time.monotonic()
+        ended: Future[Trace] = Future()
+        try:
+            values = self._view.values()
+            self._view.started(clicks)
+            # not an executor: the end of Python waits for its threads, and would wait for a long run
+            threading.Thread(target=self._run_lab, args=(ended, values), name="rstkit run", daemon=True).start()
+            expected = self._expected or values.get("duration", SETTINGS["duration"].default)
+            while not ended.done():
+                try:
+                    self._watch(ended, began, expected)
+                except KeyboardInterrupt:
+                    self.stop()
+            trace = ended.result()
+            if trace.outcome != "stopped":
+                self._expected = time.monotonic() - began
+            self._view.ended(trace, time.monotonic() - began)
+        except KeyboardInterrupt:  # of the first run, while it was drawn
+            self._view.failed(LabError("Interrupted before the outcome was drawn. Run again."))
+        except Exception as error:
+            self._view.failed(error)
+
+    def _run_lab(self, ended: "Future[Trace]", values: dict[str, Any]) -> None:
+        try:
+            ended.set_result(self._lab.run(*self._programs, **values))
+        except BaseException as error:
+            ended.set_exception(error)
+
+    def _watch(self, ended: "Future[Trace]", began: float, expected: float) -> None:
+        """Wait for a run to be over, and tell its progress if it is a long one."""
+        while not ended.done():
+            # not Thread.join: an interrupt of it makes Python 3.11 take the thread for ended
+            wait([ended], 0.2)
+            if self._halting:  # again, in case it was asked for before the lab had begun
+                self._lab.stop()
+            elapsed = time.monotonic() - began
+            if elapsed > _LONG and not ended.done():
+                self._view.progressed(elapsed, expected)

@@ -1,0 +1,356 @@
+"""The panel over a lab that is played by the test: what it shows, when it runs, what it leaves behind."""
+
+import _thread
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import ipywidgets
+import pytest
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from ipywidgets.widgets.widget import _instances
+
+from rstkit import card, panel
+from rstkit.diagram import sequence_diagram
+from rstkit.errors import LabError, LabUnavailable, SettingError
+from rstkit.lab import Lab
+from rstkit.panel import Panel, explore
+from rstkit.text import describe
+from rstkit.trace import Trace
+
+from .builder import data_after_close
+from .conftest import wait_until
+
+PLOTLY = "application/vnd.plotly.v1+json"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def server(address: object, nap: float = 1.0) -> None:
+    """Stand in for a program; the played lab never runs it."""
+
+
+def client(address: object, text: str = "") -> None:
+    """Stand in for a program; the played lab never runs it."""
+
+
+class PlayedLab:
+    """Returns the hand-made trace, at once or when the test opens the gate."""
+
+    class backend:  # noqa: N801 - as the lab spells it
+        about = "Played <by the test>."
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.runs: list[dict[str, Any]] = []
+        self.failure: BaseException | None = None
+        self.running = 0
+        self.stopped = False
+
+    def check(self, *programs: Any, **values: Any) -> None:
+        Lab.check(self, *programs, **values)  # type: ignore[arg-type]  # the real one; it uses nothing of its lab
+
+    def run(self, *_: Any, **values: Any) -> Trace:
+        self.running += 1
+        assert self.running == 1, "two runs at once"
+        self.stopped = False
+        self.runs.append(values)
+        self.gate.wait(10)
+        self.running -= 1
+        if self.failure:
+            raise self.failure
+        return replace(data_after_close(), outcome="stopped" if self.stopped else "completed")
+
+    def stop(self) -> None:
+        self.stopped = True
+        self.gate.set()
+
+
+class Page(DisplayPublisher):
+    """What a notebook would show: outputs by their display id, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.outputs: dict[str, dict[str, Any]] = {}
+
+    def publish(self, data: Any, *_: Any, transient: Any = None, update: bool = False, **__: Any) -> None:
+        name = transient["display_id"]
+        assert (name in self.outputs) == update
+        self.outputs[name] = data
+
+    @property
+    def figures(self) -> list[dict[str, Any]]:
+        return [output for output in self.outputs.values() if PLOTLY in output]
+
+    @property
+    def card(self) -> dict[str, Any]:
+        return list(self.outputs.values())[-1]
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> Page:
+    page = Page()
+    monkeypatch.setattr(InteractiveShell.instance(), "display_pub", page)
+    return page
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch, page: Page) -> Iterator[PlayedLab]:
+    """The lab of the panels that the test makes; after it no thread and no comm of theirs may be left."""
+    played = PlayedLab()
+    monkeypatch.setattr(panel, "Lab", lambda: played)
+    before, comms = threading.active_count(), set(_instances)
+    made: list[Panel] = []
+    show = Panel._show
+
+    def noted_show(self: Panel) -> None:
+        made.append(self)
+        show(self)
+
+    monkeypatch.setattr(Panel, "_show", noted_show)
+    yield played
+    for each in made:
+        each.close()
+    assert wait_until(lambda: threading.active_count() == before)
+    assert set(_instances) == comms
+
+
+def settle(shown: Panel) -> None:
+    assert wait_until(lambda: not shown._runs.busy)
+
+
+def test_shows_the_whole_story_before_the_cell_is_over(lab: PlayedLab, page: Page) -> None:
+    shown = explore(server, client, nap=(0.0, 3.0, 0.5), rtt=(0, 200, 10))
+    assert lab.runs == [{"nap": 1.0, "rtt": 20}]  # the defaults of the function and of the lab
+    assert shown.trace == data_after_close()
+    controls, *_ = page.outputs.values()
+    assert WIDGET in controls
+    assert controls["text/plain"] == "nap = 1.0, rtt = 20"
+    (figure,) = page.figures
+    assert figure["text/plain"] == describe(data_after_close())
+    assert card._safe(describe(data_after_close())) in page.card["text/html"]
+    assert "Played &lt;by the test&gt;." in page.card["text/html"]
+    assert page.card["text/plain"].endswith("Played <by the test>.")
+    assert [output for output in page.outputs.values() if output == card.NOTHING] == [card.NOTHING]
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "value"),
+    [
+        ((0, 4), ipywidgets.IntSlider, 1),
+        ((0.0, 4.0, 0.5), ipywidgets.FloatSlider, 1.0),
+        ([3, 4], ipywidgets.Dropdown, 3),
+        ({"short": 3, "long": 4}, ipywidgets.Dropdown, 3),
+        (True, ipywidgets.Checkbox, True),
+        ("three", ipywidgets.Text, "three"),
+        (3, ipywidgets.IntSlider, 3),
+        (2.5, ipywidgets.FloatSlider, 2.5),
+        (ipywidgets.fixed([1, 2]), ipywidgets.fixed, [1, 2]),
+    ],
+)
+def test_takes_the_abbreviations_of_interact(lab: PlayedLab, given: Any, kind: type[Any], value: Any) -> None:
+    shown = explore(server, client, nap=given)
+    control: Any = shown._controls["nap"]
+    assert isinstance(control, kind)
+    assert lab.runs == [{"nap": value}]
+    if kind is not ipywidgets.fixed:
+        assert control.description == "nap"
+    if control.has_trait("continuous_update"):
+        assert control.continuous_update is False
+
+
+def test_leaves_a_widget_of_the_caller_alive(lab: PlayedLab) -> None:
+    mine = ipywidgets.FloatLogSlider(value=1.0, description="how long")
+    shown = explore(server, client, nap=mine)
+    assert mine.description == "how long"
+    shown.close()
+    mine.value = 10.0
+    assert mine.comm is not None
+    assert len(lab.runs) == 1  # but it runs nothing any more
+    for part in (mine.layout, mine.style, mine):
+        part.close()
+
+
+def test_names_the_units_of_settings_and_keeps_their_range(lab: PlayedLab) -> None:
+    shown = explore(server, client, rtt=30, loss=2.0, duration=(1, 20), seed=5)
+    controls = shown._controls
+    assert [c.description for c in controls.values()] == ["rtt (ms)", "loss (%)", "duration (s)", "seed"]
+    assert [c.min for c in controls.values()] == [0, 0.0, 1, 0]  # interact alone would begin at -30
+
+
+@pytest.mark.parametrize(
+    ("controls", "message"),
+    [
+        ({"nap": 1.0, "rrt": 20}, "no program and no lab setting is named rrt"),
+        ({}, "the server needs a value for nap"),
+        ({"nap": (5, 1)}, r"nap=\(5, 1\) makes no control"),
+        ({"nap": None}, "nap=None makes no control"),
+        ({"nap": 1.0, "rtt": "quick"}, "rtt='quick' is no value for it"),
+    ],
+)
+def test_a_wrong_name_or_value_is_an_error_before_anything_is_shown(
+    lab: PlayedLab, page: Page, controls: dict[str, Any], message: str
+) -> None:
+    def needs_nap(address: object, nap: float) -> None: ...
+
+    with pytest.raises(SettingError, match=message):
+        explore(needs_nap, client, **controls)
+    assert page.outputs == {}
+    assert lab.runs == []
+
+
+def test_a_change_runs_again_and_leaves_the_kernel_free(lab: PlayedLab, page: Page) -> None:
+    shown = explore(server, client, nap=(0.0, 3.0, 0.5))
+    lab.gate.clear()
+    shown._controls["nap"].value = 2.0  # returns while the run goes on
+    assert wait_until(lambda: lab.running == 1)
+    assert not shown._stop.disabled
+    assert len(page.figures) == 1  # the last outcome stays
+    lab.gate.set()
+    settle(shown)
+    assert lab.runs == [{"nap": 1.0}, {"nap": 2.0}]
+    assert len(page.figures) == 1
+    assert shown._stop.disabled
+
+
+def test_changes_during_a_run_are_run_once_with_the_newest_values(lab: PlayedLab) -> None:
+    shown = explore(server, client, nap=(0.0, 3.0, 0.5))
+    lab.gate.clear()
+    shown._run.click()
+    assert wait_until(lambda: lab.running == 1)
+    for value in (0.5, 1.5, 2.5):
+        shown._controls["nap"].value = value
+    shown._run.click()
+    lab.gate.set()
+    settle(shown)
+    assert lab.runs == [{"nap": 1.0}, {"nap": 1.0}, {"nap": 2.5}]
+
+
+def test_stop_ends_the_run_and_forgets_the_next(lab: PlayedLab, page: Page) -> None:
+    shown = explore(server, client, nap=(0.0, 3.0, 0.5))
+    assert shown._stop.disabled
+    lab.gate.clear()
+    shown._run.click()
+    shown._controls["nap"].value = 2.0
+    assert wait_until(lambda: not shown._stop.disabled)
+    shown._stop.click()
+    settle(shown)
+    assert shown.trace.outcome == "stopped"
+    assert len(lab.runs) == 2
+    assert "Stopped." in shown._status.value
+    assert page.card["text/plain"].startswith("Stopped, after")
+    assert shown._stop.disabled
+
+
+def test_an_interrupt_of_the_first_run_stops_it(lab: PlayedLab, page: Page) -> None:
+    lab.gate.clear()
+    interrupt = threading.Timer(0.3, _thread.interrupt_main)
+    interrupt.start()
+    shown = explore(server, client, nap=1.0)
+    interrupt.join()
+    assert shown.trace.outcome == "stopped"
+    assert page.card["text/plain"].startswith("Stopped, after")
+    lab.gate.clear()
+    shown._run.click()  # and it can be run again
+    lab.gate.set()
+    settle(shown)
+    assert shown.trace.outcome == "completed"
+
+
+@pytest.mark.parametrize("error", [LabUnavailable("No namespaces <here>."), SettingError("no."), LabError("It fell.")])
+def test_a_failed_run_shows_one_message_and_can_be_run_again(lab: PlayedLab, page: Page, error: Exception) -> None:
+    lab.failure = error
+    shown = explore(server, client, nap=1.0)
+    assert page.card["text/plain"] == str(error)
+    assert card._safe(str(error)) in page.card["text/html"]
+    assert page.figures == []
+    with pytest.raises(LabError, match="see the message under its controls"):
+        _ = shown.trace
+    lab.failure = None
+    shown._run.click()
+    settle(shown)
+    assert shown.trace == data_after_close()
+    assert len(page.figures) == 1
+
+
+def test_a_fault_of_rstkit_is_shown_with_its_traceback(lab: PlayedLab, page: Page) -> None:
+    lab.failure = ZeroDivisionError("by <zero>")
+    explore(server, client, nap=1.0)
+    assert page.card["text/plain"].startswith("rstkit failed: ZeroDivisionError('by <zero>')")
+    assert "<details><summary>Details</summary><pre>Traceback" in page.card["text/html"]
+    assert "<zero>" not in page.card["text/html"]
+
+
+def test_switches_redraw_without_a_run(lab: PlayedLab, page: Page) -> None:
+    shown = explore(server, client, nap=1.0)
+    trace = data_after_close()
+
+    def drawn(**how: bool) -> bool:
+        expected = json.loads(sequence_diagram(trace, **how).to_json())
+        return bool(page.figures[0][PLOTLY]["data"] == expected["data"])
+
+    assert drawn()
+    shown._raw.value = True
+    assert drawn(raw=True)
+    shown._true_scale.value = True
+    assert drawn(raw=True, true_scale=True)
+    assert not drawn(raw=True)
+    assert len(lab.runs) == 1
+
+
+def test_progress_is_shown_only_after_a_second(lab: PlayedLab) -> None:
+    shown = explore(server, client, nap=1.0)
+    seen: list[str] = []
+    shown._progress.layout.observe(lambda change: seen.append(change.new), "display")
+    shown._run.click()
+    settle(shown)
+    assert seen == []
+    lab.gate.clear()
+    shown._run.click()
+    assert wait_until(lambda: seen == [""])
+    assert shown._progress.description.startswith("1 s of about")
+    lab.gate.set()
+    settle(shown)
+    assert seen == ["", "none"]
+
+
+def test_close_ends_a_run_under_way(lab: PlayedLab) -> None:
+    shown = explore(server, client, nap=1.0)
+    lab.gate.clear()
+    shown._run.click()
+    assert wait_until(lambda: lab.running == 1)
+    shown.close()
+    assert lab.running == 0
+    shown._run.click()
+    assert len(lab.runs) == 2
+
+
+def test_running_a_cell_again_closes_what_it_showed_before(lab: PlayedLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def execute(cell: str, execution: str) -> Callable[[], dict[str, Any]]:
+        return lambda: {"header": {"msg_id": execution}, "metadata": {"cellId": cell}}
+
+    shell = InteractiveShell.instance()
+    monkeypatch.setattr(panel, "_shown", {})
+    monkeypatch.setattr(shell, "get_parent", execute("a", "1"), raising=False)
+    first, second = explore(server, client, nap=1.0), explore(server, client, nap=1.0)
+    monkeypatch.setattr(shell, "get_parent", execute("b", "2"), raising=False)
+    other = explore(server, client, nap=1.0)
+    monkeypatch.setattr(shell, "get_parent", execute("a", "3"), raising=False)
+    again = explore(server, client, nap=1.0)
+    assert [p._runs.closed for p in (first, second, other, again)] == [True, True, False, False]
+
+
+def test_what_programs_print_is_escaped(lab: PlayedLab, page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = data_after_close()
+    evil = "<script>alert(1)</script>\x1b[31m\u202e\udcff"
+    programs = tuple(replace(p, name=evil, output=evil, traceback=evil) for p in trace.programs)
+    evil_trace = replace(trace, programs=programs, problems=(evil,), outcome=evil)
+    monkeypatch.setattr(lab, "run", lambda *_, **__: evil_trace)
+    explore(server, client, nap=1.0)
+    for kind in ("text/html", "text/plain"):
+        for hostile in ("\x1b", "\u202e", "\udcff", *(["<script"] if kind == "text/html" else [])):
+            assert hostile not in page.card[kind]
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;\\x1b[31m\\u202e\\udcff" in page.card["text/html"]
