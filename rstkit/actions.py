@@ -11,6 +11,7 @@ from .conversation import View
 from .evidence import Evidence, Testimony, clears
 from .trace import Call, Program, Trace
 
+_ENDING = 1.0  # seconds between a RST sent as a process ends and the end as the lab sees it, at the most
 _SLACK = 0.05  # seconds between a RST that leaves the kernel and the time that the wire gives it, at the most
 _BY_CLOSE = frozenset({"unread-data", "linger-zero"})
 # What the kernel tells a program whose connection it aborted itself, and the causes it does so for.
@@ -55,7 +56,7 @@ def actions(trace: Trace, view: View) -> Actions:
     rst, at = view.rst, view.at
     program = trace.program(rst.sender)
     ended = program is not None and program.ended is not None and program.ended < at
-    ending = program is not None and program.ended is not None and abs(program.ended - rst.sent) < _SLACK
+    ending = _ends_with(program, rst.sent, trace)
     if program is None or not program.recorded:
         absent = program is None and bool(trace.programs)
         return Actions(False, program, absent, ended=ended, ending=ending)
@@ -77,7 +78,7 @@ def actions(trace: Trace, view: View) -> Actions:
     return Actions(
         recorded=True,
         program=program,
-        known=bool(own),
+        known=bool(own or inherited),
         close=close,
         closing=close is not None and (view.fin is None or _during(close, rst.sent)),
         listener_close=listener_close if _during(listener_close, rst.sent) else None,
@@ -89,7 +90,9 @@ def actions(trace: Trace, view: View) -> Actions:
         ended=ended,
         ending=ending,
         accepted=bool(inherited or own) if view.syn_ack else None,
-        unread=close.unread if close and close.unread is not None else _more_than(view.received_bytes, read, own),
+        unread=close.unread
+        if close and close.unread is not None
+        else _more_than(view.received_bytes, read, own or inherited),
         unsent=close.unsent if close else None,
     )
 
@@ -115,6 +118,13 @@ def _sockets(calls: Iterable[Call], view: View) -> set[tuple[int, int]]:
 
 def _last(calls: Iterable[Call]) -> Call | None:
     return max(calls, key=lambda call: call.number, default=None)
+
+
+def _ends_with(program: Program | None, at: float, trace: Trace) -> bool:
+    """Whether a RST may have left as the program's process ended: no call came after it, and soon the end."""
+    if program is None or program.ended is None or not -_SLACK < program.ended - at < _ENDING:
+        return False
+    return not any(c.host == program.host and (c.ended is None or c.ended > at) for c in trace.calls)
 
 
 def _during(call: Call | None, at: float) -> bool:
@@ -208,8 +218,10 @@ def _calls_before_answer(view: View, done: Actions) -> Iterator[Testimony]:
 
 def _linger2(view: View, done: Actions) -> Iterator[Testimony]:
     here = view.rst.sender
-    if done.linger2:
-        yield _by_call(f"The {here} had set TCP_LINGER2 below 0.", done.linger2)
+    if done.linger2:  # the kernel looks at it as the FIN is acknowledged, before it looks at data
+        now = view.trigger is not None and view.trigger is view.fin_acked
+        admits = frozenset({"linger2-negative"}) if now and done.close and done.close.began <= view.at else None
+        yield _by_call(f"The {here} had set TCP_LINGER2 below 0.", done.linger2, admits)
     elif done.known:
         yield clears(Evidence("call", f"The {here} had not set TCP_LINGER2 below 0."), "linger2-negative")
 

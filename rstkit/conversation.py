@@ -10,6 +10,8 @@ from .tcp import Endpoint, Flags, after
 from .trace import Packet
 
 _OVERTAKEN = 0.005  # seconds by which an answer may leave before the RST of the abort, at the most
+_MAXIMUM_SEGMENT_SIZE, _WINDOW_SCALE = 2, 3  # kinds of option (RFC 9293, 3.2; RFC 7323, 2.2)
+_DEFAULT_SEGMENT_SIZE = 536  # bytes, where none was announced (RFC 9293, 3.7.1)
 _SYN_ACK = Flags.SYN | Flags.ACK
 
 
@@ -169,6 +171,20 @@ class View:
         for ack in acks:
             highest = ack if after(ack, highest) else highest
         return (self.next_to_send - highest) % 2**32 if after(self.next_to_send, highest) else 0
+
+    @property
+    def may_hold_back(self) -> bool:
+        """Whether this end may have had data, or a FIN behind it, that it could not send yet.
+
+        It sends no more while data is unacknowledged or the other end's window takes no full segment.
+        """
+        if self.unacknowledged or self.peer_syn is None or not self.before:
+            return True
+        options = dict(self.peer_syn.options)
+        scale = int.from_bytes(options.get(_WINDOW_SCALE, b""))
+        largest = int.from_bytes(options.get(_MAXIMUM_SEGMENT_SIZE, b"")) or _DEFAULT_SEGMENT_SIZE
+        last = self.before[-1]
+        return last.window << (0 if last.flags & Flags.SYN else min(scale, 14)) < largest
 
     @property
     def probes(self) -> tuple[Packet, ...]:

@@ -96,7 +96,7 @@ def _answer_after_fin(view: View) -> Suspects:
     first_ack = fin_acked is None or fin_acked is trigger
     waited = view.waited
     gone = ["gave-up"] if first_ack and _sent_again(view, fin) else []
-    if trigger.length and _is_new(view, trigger):
+    if _is_new(view, trigger):
         keys = ["data-after-close", "data-after-shutdown", *gone]
         keys += ["linger2-negative"] if fin_acked is trigger else []
         if waited >= _SHORTEST_TIMEOUT:
@@ -118,7 +118,7 @@ def _answer_without_fin(view: View) -> Suspects:
     lost = [p for p in view.sent if p.length or p.flags & Flags.FIN]
     if view.probes or (view.unacknowledged and lost and _sent_again(view, lost[-1])):
         keys.insert(0, "gave-up")
-    if trigger and _is_new(view, trigger) and (view.unacknowledged or view.before[-1].window == 0):
+    if trigger and _is_new(view, trigger) and view.may_hold_back:
         keys[:0] = ["data-after-close", "data-after-shutdown"]  # the FIN may wait behind data still unsent
     if view.at - max(p.sent for p in view.sent) >= _IDLE:
         keys.append("injected")
@@ -151,10 +151,10 @@ def _abort(view: View) -> Suspects:
 
 
 def _is_new(view: View, packet: Packet) -> bool:
-    """Whether a segment holds data that this end had not acknowledged yet."""
+    """Whether a segment tells of data that this end had not acknowledged yet: by bytes, or a FIN behind them."""
     expected = view.next_to_receive
     end = (packet.seq + packet.length) % 2**32
-    return packet.length > 0 and (expected is None or after(end, expected))
+    return bool(packet.length or packet.flags & Flags.FIN) and (expected is None or after(end, expected))
 
 
 def _sent_again(view: View, packet: Packet) -> bool:

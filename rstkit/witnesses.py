@@ -12,6 +12,17 @@ from .tcp import Endpoint, Flags
 from .trace import Packet, Reason, State, Trace
 
 _REASON_WINDOW = 0.005  # seconds between the tracepoint and the frame on the wire, at the most
+# The reasons that tcp_send_active_reset is called with: of RSTs that answer nothing.
+_ABORTS = frozenset(
+    {
+        "TCP_ABORT_ON_CLOSE",
+        "TCP_ABORT_ON_LINGER",
+        "TCP_ABORT_ON_MEMORY",
+        "TCP_STATE",
+        "TCP_KEEPALIVE_TIMEOUT",
+        "TCP_DISCONNECT_WITH_DATA",
+    }
+)
 _LAG = 0.02  # seconds that a socket's state is told late, as a rule
 _LONG_LAG = 0.5  # and on a machine that is very busy
 
@@ -48,13 +59,19 @@ def ask_kernel(trace: Trace, view: View, suspected: Set[str]) -> Iterator[Testim
 
 
 def reason_of(trace: Trace, view: View) -> Reason | None:
-    """The kernel's own reason for the first RST, where it was recorded."""
+    """The kernel's own reason for the first RST, where it was recorded.
+
+    Two RSTs may leave at the same moment, from two processors; then the form of the RST tells
+    which reason is its own.
+    """
     rst = view.rst
-    found = [
+    near = [
         r
         for r in trace.reasons
         if (r.source, r.destination) == (rst.source, rst.destination) and abs(r.at - rst.sent) <= _REASON_WINDOW
     ]
+    aborts = view.trigger is None and not view.is_answer
+    found = [r for r in near if (r.reason in _ABORTS) == aborts] or near
     earlier = [r for r in found if r.at <= rst.sent]
     return max(earlier, key=lambda r: r.at) if earlier else min(found, key=lambda r: r.at, default=None)
 
