@@ -83,7 +83,7 @@ def main() -> None:
     say("the same, one run right after another", row, "ms", "no aim")
     say("the first run in a new kernel, imports included", [first_run() for _ in range(7)], "s", "at most 1.5")
     say("the wire, rtt 0", [frame_rate(lab) for _ in range(5)], "frames/s", "at least 5,000")
-    for packets, size, count in ((30, 15_000, 15), (2000, 1_800_000, 5)):
+    for packets, size, count in ((30, 22_000, 15), (2000, 2_400_000, 5)):
         trace = trace_of(lab, size, packets)
         drawn = [1000 * t for t in times(count, lambda trace=trace: sequence_diagram(trace))]  # type: ignore[misc]
         say(f"a diagram of {len(trace.packets)} packets", drawn, "ms", "50" if packets == 30 else "1,000")
