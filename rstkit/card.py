@@ -6,6 +6,7 @@ data: all of it is escaped here.
 """
 
 import html
+import secrets
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,7 +31,8 @@ _STYLE = """<style>
 .rstkit-card {
   --rstkit-line: var(--jp-border-color2, #ddd); --rstkit-soft: var(--jp-content-font-color2, #555);
   color: var(--jp-content-font-color1, #1f2933); font-family: var(--jp-content-font-family, sans-serif);
-  font-size: var(--jp-content-font-size1, 14px); line-height: 1.5; max-width: 58rem; padding: 0 0.5rem 0.5rem
+  font-size: var(--jp-content-font-size1, 14px); line-height: 1.5; max-width: 58rem; padding: 0 0.5rem 0.5rem;
+  container-type: inline-size
 }
 .rstkit-card.rstkit-card :is(h4, p, ul, dl, dt, dd, pre) {margin: 0; font-weight: 400; float: none; width: auto}
 .rstkit-card.rstkit-card h4 {font-size: 1.1em; font-weight: 600; line-height: 1.4}
@@ -52,7 +54,7 @@ _STYLE = """<style>
   border: 1px solid var(--rstkit-line); border-radius: 1em; color: var(--rstkit-soft); font-size: 0.8em;
   font-weight: 400; padding: 0.05em 0.6em; margin-left: 0.4em; white-space: nowrap
 }
-@media (max-width: 700px) { .rstkit-card dl {grid-template-columns: 1fr; gap: 0.1rem} }
+@container (max-width: 38rem) { .rstkit-card dl {grid-template-columns: 1fr; gap: 0.1rem} }
 /* A new figure is drawn beside the one before it (see panel): let only the upper one show. */
 .jp-OutputArea:has(> * .rstkit-card) {position: relative}
 .jp-OutputArea:has(> * .rstkit-card) > :has(> .jp-RenderedPlotly) + :has(> .jp-RenderedPlotly) {
@@ -73,12 +75,13 @@ class Place:
         handle: Any = DisplayHandle  # IPython has no types
         self._figures = [handle(), handle()]
         self._card = handle()
+        self.mark = ""  # a class that the newest card alone has
 
     def open(self, text: str) -> None:
         """Take the place in the output of the cell that runs; ``text`` says what will be there."""
         for figure in self._figures:
             figure.display(NOTHING, raw=True)
-        self._card.display(_message(text), raw=True)
+        self._card.display(self._marked(_message(text)), raw=True)
 
     def show(self, figure: dict[str, Any], trace: Trace, about: str) -> None:
         """Show a trace with its figure (a MIME bundle); ``about`` names the backend."""
@@ -86,16 +89,25 @@ class Place:
         self._figures.reverse()
         self._figures[0].update(figure | {"text/plain": words}, raw=True)
         self._figures[1].update(NOTHING, raw=True)
-        self._card.update(_outcome(trace, words, about), raw=True)
+        self._card.update(self._marked(_outcome(trace, words, about)), raw=True)
 
     def tell(self, text: str, details: str = "") -> None:
         """Show a message in place of an outcome; ``details`` are folded away."""
         for figure in self._figures:
             figure.update(NOTHING, raw=True)
-        self._card.update(_message(text, details), raw=True)
+        self._card.update(self._marked(_message(text, details)), raw=True)
+
+    def _marked(self, content: tuple[str, str]) -> dict[str, str]:
+        """A card with this content (HTML, and plain text) as a MIME bundle."""
+        self.mark = f"rstkit-{secrets.token_hex(4)}"
+        page, text = content
+        return {
+            "text/html": f'<div class="rstkit-card {self.mark}">{_STYLE}\n{page}\n</div>',
+            "text/plain": _plain(text),
+        }
 
 
-def _outcome(trace: Trace, words: str, about: str) -> dict[str, str]:
+def _outcome(trace: Trace, words: str, about: str) -> tuple[str, str]:
     """What a run showed, with its explanation; ``words`` is the diagram in words."""
     resets = explain(trace)
     ending = f"{_ENDINGS.get(trace.outcome, trace.outcome)}, after {trace.duration:.3f} s."
@@ -107,16 +119,12 @@ def _outcome(trace: Trace, words: str, about: str) -> dict[str, str]:
     parts.append(f'<details class="words"><summary>The diagram in words</summary><pre>{_safe(words)}</pre></details>')
     parts.append(f'<p class="soft">{_safe(about)}</p>')
     lines = [ending, counted, *trace.problems, *map(str, resets), *map(_program_text, trace.programs), about]
-    return _bundle("\n".join(parts), "\n".join(lines))
+    return "\n".join(parts), "\n".join(lines)
 
 
-def _message(text: str, details: str = "") -> dict[str, str]:
+def _message(text: str, details: str = "") -> tuple[str, str]:
     folded = f"<details><summary>Details</summary><pre>{_safe(details)}</pre></details>" if details else ""
-    return _bundle(f'<div class="problems"><p>{_safe(text)}</p>{folded}</div>', f"{text}\n{details}".strip())
-
-
-def _bundle(content: str, text: str) -> dict[str, str]:
-    return {"text/html": f'<div class="rstkit-card">{_STYLE}\n{content}\n</div>', "text/plain": _plain(text)}
+    return f'<div class="problems"><p>{_safe(text)}</p>{folded}</div>', f"{text}\n{details}".strip()
 
 
 def _reset(reset: Reset) -> str:

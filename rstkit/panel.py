@@ -18,6 +18,8 @@ from .lab import SETTINGS, Lab, Program
 from .runs import Runs
 from .trace import Trace
 
+_STALE = "The page was loaded anew, so the outcome below is an older one: run this cell again."
+
 
 def explore(server: Program | None, client: Program, **controls: Any) -> "Panel":
     """Show controls for two programs on a lab, run them once, and show what happened.
@@ -103,7 +105,7 @@ class Panel:
         setting = SETTINGS.get(name)
         if control is not given:
             self._keep(control)
-            control.layout.width = "min(30rem, 100%)"
+            control.layout.width = "min(30rem, 100% - 4px)"  # less the margins
             if setting and getattr(control, "min", 0) < 0:
                 control.min = 0  # of a lone number, interact makes a range on both sides of zero
         if control is not given or not control.description:
@@ -130,7 +132,7 @@ class Panel:
         self._run = self._keep(Button(description="Run", icon="play", button_style="primary"))
         self._stop = self._keep(Button(description="Stop", icon="stop", disabled=True))
         self._progress = self._keep(FloatProgress(max=1.0, layout=Layout(width="18rem", display="none")))
-        self._status = self._keep(HTML())
+        self._status, self._hint = self._keep(HTML()), self._keep(HTML())
         self._true_scale = self._keep(Checkbox(description="true time scale", indent=False))
         self._raw = self._keep(Checkbox(description="raw sequence numbers", indent=False))
         self._progress.style.description_width = "initial"
@@ -146,7 +148,7 @@ class Panel:
             VBox(
                 [
                     *(control for control in self._controls.values() if isinstance(control, DOMWidget)),
-                    self._keep(Box([self._run, self._stop, self._status, self._progress], layout=row)),
+                    self._keep(Box([self._run, self._stop, self._status, self._progress, self._hint], layout=row)),
                     self._keep(Box([self._true_scale, self._raw], layout=row)),
                 ]
             )
@@ -196,6 +198,7 @@ class Panel:
             else:  # a fault of rstkit itself: it belongs on the page, not into a lost thread
                 told = "".join(traceback.format_exception(error))
                 self._place.tell(f"rstkit failed: {error!r}. Please report it.", told)
+            self._watch_for_reload()
         self._rest("Failed.")
 
     def _draw(self) -> None:
@@ -204,6 +207,7 @@ class Panel:
             trace = self.trace
             figure = sequence_diagram(trace, true_scale=self._true_scale.value, raw=self._raw.value)
             self._place.show(figure._repr_mimebundle_(), trace, self._lab.backend.about)
+            self._watch_for_reload()
 
     def _rest(self, text: str) -> None:
         self._stop.disabled = True
@@ -213,6 +217,15 @@ class Panel:
     def _say(self, text: str, running: bool = False) -> None:
         """Say in the line beside the buttons how things stand."""
         self._status.value = f'<span role="status" class="rstkit-{"running" if running else "ready"}">{text}</span>'
+
+    def _watch_for_reload(self) -> None:
+        """Have the page say so where the card on it is not the newest.
+
+        A page that was loaded anew keeps the controls, but JupyterLab no longer updates its outputs.
+        """
+        mark = self._place.mark
+        stale = f".jp-OutputArea:has(.rstkit-card):not(:has(.{mark})) .for-{mark}"
+        self._hint.value = f'<style>{stale} {{display: inline}}</style><span class="for-{mark}" hidden>{_STALE}</span>'
 
 
 _shown: dict[str, tuple[str, list[Panel]]] = {}  # by cell: the execution, and the panels that it showed

@@ -1,7 +1,6 @@
 """The panel over a lab that is played by the test: what it shows, when it runs, what it leaves behind."""
 
 import _thread
-import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -289,8 +288,7 @@ def test_switches_redraw_without_a_run(lab: PlayedLab, page: Page) -> None:
     trace = data_after_close()
 
     def drawn(**how: bool) -> bool:
-        expected = json.loads(sequence_diagram(trace, **how).to_json())
-        return bool(page.figures[0][PLOTLY]["data"] == expected["data"])
+        return bool(page.figures[0][PLOTLY] == sequence_diagram(trace, **how)._repr_mimebundle_()[PLOTLY])
 
     assert drawn()
     shown._raw.value = True

@@ -208,6 +208,7 @@ class Notebook:
         self.execute("apputils:change-theme", theme=name)
         light = "true" if name.endswith("Light") else "false"
         self.page.locator(f'body[data-jp-theme-light="{light}"]').wait_for(state="attached")
+        self.page.locator("#jupyterlab-splash").wait_for(state="detached")
 
     def panel(self, number: int = 0) -> "Shown":
         """The panel in the page by its place, from 0."""
@@ -250,5 +251,10 @@ class Shown:
         expect(self.figure).not_to_have_text(words, timeout=PATIENCE)
 
     def picture(self, path: Path) -> None:
-        """Take a screenshot of the whole panel with its outcome."""
+        """Take a screenshot of the whole panel with its outcome; makes the window as high as that takes."""
+        size, height = self.page.viewport_size, self.outputs.evaluate("(node) => node.offsetHeight")
+        assert size
+        self.page.set_viewport_size({"width": size["width"], "height": height + 200})
+        self.outputs.evaluate("(node) => node.scrollIntoView()")
         self.outputs.screenshot(path=path)
+        self.page.set_viewport_size(size)

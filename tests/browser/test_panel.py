@@ -9,6 +9,8 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 from playwright.sync_api import expect
 
+from .jupyter import PATIENCE
+
 if TYPE_CHECKING:
     from .conftest import Open
     from .jupyter import Notebook, Server
@@ -154,6 +156,25 @@ def test_the_page_neither_flickers_nor_jumps_while_a_run_replaces_another(make: 
         assert len({scrolled for _, _, _, scrolled in seen}) == 1
         tops = [top for _, _, top, _ in seen]
         assert max(tops) - min(tops) < 100  # two runs' figures differ a little in height
+
+
+def test_a_page_that_was_loaded_anew_says_that_its_outcome_is_old(make: Make) -> None:
+    opened = make(PROGRAMS, PANEL)
+    opened.run_all()
+    panel = opened.panel()
+    panel.wait_done()
+    hint = panel.outputs.get_by_text("The page was loaded anew")
+    panel.switch("true time scale").check()
+    panel.wait_done()
+    assert not hint.is_visible()
+    opened.execute("docmanager:save")
+    opened.page.reload()
+    panel.run.click(timeout=PATIENCE)
+    hint.wait_for()
+    opened.run_cell(1)
+    hint.wait_for(state="detached")
+    panel.wait_done()
+    assert not hint.is_visible()
 
 
 def test_switches_redraw_the_same_run(make: Make) -> None:
