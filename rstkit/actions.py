@@ -97,8 +97,14 @@ def actions(trace: Trace, view: View) -> Actions:
     )
 
 
-def _more_than(received: int, read: int, calls: list[Call]) -> int | None:
-    return max(received - read, 0) if calls else None
+def _unread(close: Call | None, left: int) -> int | None:
+    """The unread bytes as a socket was closed; ``left`` of those that reached the host were not read by a call.
+
+    What close() found may not be all: some may have come while it was at work.
+    """
+    if close is None or close.unread is None:
+        return max(left, 0)
+    return None if close.unread == 0 < left else close.unread
 
 
 def _sockets(calls: Iterable[Call], view: View) -> set[tuple[int, int]]:
@@ -218,10 +224,14 @@ def _calls_before_answer(view: View, done: Actions) -> Iterator[Testimony]:
 
 def _linger2(view: View, done: Actions) -> Iterator[Testimony]:
     here = view.rst.sender
-    if done.linger2:  # the kernel looks at it as the FIN is acknowledged, before it looks at data
+    closed = bool(done.close and done.close.began <= view.at) or done.ended or done.ending
+    if done.linger2 and closed:  # the kernel looks at it as the FIN is acknowledged, before it looks at data
         now = view.trigger is not None and view.trigger is view.fin_acked
-        admits = frozenset({"linger2-negative"}) if now and done.close and done.close.began <= view.at else None
+        admits = frozenset({"linger2-negative"}) if now else None
         yield _by_call(f"The {here} had set TCP_LINGER2 below 0.", done.linger2, admits)
+    elif done.linger2 and view.trigger:
+        text = f"The {here} had set TCP_LINGER2 below 0, but not closed the socket."
+        yield Testimony(Evidence("call", text, call=done.linger2.number), frozenset(CAUSES) - {"linger2-negative"})
     elif done.known:
         yield clears(Evidence("call", f"The {here} had not set TCP_LINGER2 below 0."), "linger2-negative")
 

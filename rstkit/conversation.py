@@ -12,6 +12,7 @@ from .trace import Packet
 _OVERTAKEN = 0.005  # seconds by which an answer may leave before the RST of the abort, at the most
 _MAXIMUM_SEGMENT_SIZE, _WINDOW_SCALE = 2, 3  # kinds of option (RFC 9293, 3.2; RFC 7323, 2.2)
 _DEFAULT_SEGMENT_SIZE = 536  # bytes, where none was announced (RFC 9293, 3.7.1)
+_ABOUT_TO_SEND = 0.05  # seconds that an end may take to send what it was kept from sending, at the most
 _SYN_ACK = Flags.SYN | Flags.ACK
 
 
@@ -60,8 +61,9 @@ def resets_of(conversation: Sequence[Packet]) -> list[list[Packet]]:
     """The resets of a connection: each the RST that made it and those that repeat it.
 
     All that an end's kernel sends after a RST repeats it, until that end speaks as a connection
-    again. An end that aborts takes its socket away before its RST leaves: a segment that arrives
-    in between is answered first, so the RST that aborts goes before such answers.
+    again (what leaves at the same moment may only have been overtaken). An end that aborts takes
+    its socket away before its RST leaves: a segment that arrives in between is answered first, so
+    the RST that aborts goes before such answers.
     """
     found: list[list[Packet]] = []
     current: dict[Endpoint, list[Packet]] = {}
@@ -71,7 +73,7 @@ def resets_of(conversation: Sequence[Packet]) -> list[list[Packet]]:
                 current[packet.source] = []
                 found.append(current[packet.source])
             current[packet.source].append(packet)
-        elif packet.flags & Flags.ACK:
+        elif packet.flags & Flags.ACK and packet.sent - _last_sent(current.get(packet.source)) > _OVERTAKEN:
             current.pop(packet.source, None)
     for resets in found:
         first = resets[0]
@@ -80,6 +82,10 @@ def resets_of(conversation: Sequence[Packet]) -> list[list[Packet]]:
             resets.remove(abort)
             resets.insert(0, abort)
     return found
+
+
+def _last_sent(packets: Sequence[Packet] | None) -> float:
+    return packets[-1].sent if packets else float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +182,11 @@ class View:
     def may_hold_back(self) -> bool:
         """Whether this end may have had data, or a FIN behind it, that it could not send yet.
 
-        It sends no more while data is unacknowledged or the other end's window takes no full segment.
+        It sends no more while data is unacknowledged, or was until just now, or while the other end's window takes no
+        full segment.
         """
-        if self.unacknowledged or self.peer_syn is None or not self.before:
+        recent = [p for p in self.before if arrival(p)[0] > self.at - _ABOUT_TO_SEND]
+        if self.unacknowledged or self.peer_syn is None or any(p.ack == self.next_to_send for p in recent):
             return True
         options = dict(self.peer_syn.options)
         scale = int.from_bytes(options.get(_WINDOW_SCALE, b""))

@@ -76,7 +76,8 @@ def _shown(call: Call) -> str:
     else:
         outcome = call.result or "no error"
     how = "implicit " if call.implicit else ""
-    return f"{call.host}: {how}{call.name}({call.arguments}) → {outcome} (call {call.number})"
+    text = f"{call.host}: {how}{call.name}({call.arguments}) → {outcome} (call {call.number})"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _would_see(case: Case, came: float) -> str:

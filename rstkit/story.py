@@ -32,7 +32,7 @@ def _trigger(case: Case) -> str:
     elif packet.length:
         what = f"{_bytes(packet.length)} of data"
     elif packet.flags & Flags.FIN:
-        what = "a FIN"
+        what = "a FIN" if packet.seq == expected else "a FIN, behind data that had got lost"
     else:
         what = "an ACK without data"
     return f"packet {packet.number} ({what})"

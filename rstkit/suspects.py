@@ -118,11 +118,14 @@ def _answer_without_fin(view: View) -> Suspects:
     lost = [p for p in view.sent if p.length or p.flags & Flags.FIN]
     if view.probes or (view.unacknowledged and lost and _sent_again(view, lost[-1])):
         keys.insert(0, "gave-up")
-    if trigger and _is_new(view, trigger) and view.may_hold_back:
-        keys[:0] = ["data-after-close", "data-after-shutdown"]  # the FIN may wait behind data still unsent
+    clear = len(keys) < 2
+    if trigger and lost and _is_new(view, trigger):  # the FIN may wait behind data that is not sent yet
+        closed = ["data-after-close", "data-after-shutdown"]
+        keys = [*closed, *keys] if view.may_hold_back else [*keys, *closed]
+        clear = clear and not view.may_hold_back
     if view.at - max(p.sent for p in view.sent) >= _IDLE:
         keys.append("injected")
-    return Suspects(tuple(keys), clear=len(keys) < 3)
+    return Suspects(tuple(keys), clear)
 
 
 def _abort(view: View) -> Suspects:

@@ -72,8 +72,7 @@ def reason_of(trace: Trace, view: View) -> Reason | None:
     ]
     aborts = view.trigger is None and not view.is_answer
     found = [r for r in near if (r.reason in _ABORTS) == aborts] or near
-    earlier = [r for r in found if r.at <= rst.sent]
-    return max(earlier, key=lambda r: r.at) if earlier else min(found, key=lambda r: r.at, default=None)
+    return min(found, key=lambda r: r.at, default=None)  # the later ones are those of its repeats
 
 
 def _reason(trace: Trace, view: View) -> Iterator[Testimony]:
