@@ -90,9 +90,7 @@ def actions(trace: Trace, view: View) -> Actions:
         ended=ended,
         ending=ending,
         accepted=bool(inherited or own) if view.syn_ack else None,
-        unread=close.unread
-        if close and close.unread is not None
-        else _more_than(view.received_bytes, read, own or inherited),
+        unread=_unread(close, view.received_bytes - read) if own or inherited else None,
         unsent=close.unsent if close else None,
     )
 
