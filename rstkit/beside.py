@@ -162,21 +162,33 @@ def programs(trace: Trace, both: Sequence[Side]) -> list[Note]:
 
 
 def queues(trace: Trace, both: Sequence[Band], connection: frozenset[Endpoint]) -> list[Note]:
-    """The bytes that a socket of a connection that was reset still held when it was last seen."""
-    if not any(p.flags & Flags.RST and p.connection == connection for p in trace.packets):
-        return []
+    """The bytes that a socket held as it was closed, or when it was last seen before a reset."""
+    reset = any(p.flags & Flags.RST and p.connection == connection for p in trace.packets)
     notes = []
     for side in dict.fromkeys(band.side for band in both):
+        closes = [
+            c for c in trace.calls if c.name == "close" and c.host == side.host and {c.local, c.peer} == connection
+        ]
         last = [band for band in both if band.side == side][-1]
         state = last.samples[-1]
-        if last.ended is None or state.peer is None or state.state.startswith("SYN"):
-            continue
-        held = zip(state.held, ("unread", "unsent", "unacknowledged"), strict=True)
-        rows = tuple(f"{count:,} B {word}" for count, word in held if count)
-        if rows:
+        note = None
+        if closes:
+            rows = _held(closes[0].unread, closes[0].unsent, closes[0].unacked if reset else 0)
+            note = Note(side, closes[0].began, rows, "in the socket's queues as close() began", "FIN")
+        if not (note and note.rows) and reset and last.ended is not None and state.peer is not None:
             hover = f"in the socket's queues when it was last seen, at {state.at:.6f} s"
-            notes.append(Note(side, last.ended, rows, hover, "FIN"))
+            note = Note(side, last.ended, _held(*state.held), hover, "FIN")
+        if note and note.rows:
+            notes.append(note)
     return notes
+
+
+def _held(*counts: int | None) -> tuple[str, ...]:
+    return tuple(
+        f"{count:,} B {word}"
+        for count, word in zip(counts, ("unread", "unsent", "unacknowledged"), strict=True)
+        if count
+    )
 
 
 def last_moment(trace: Trace) -> float:

@@ -78,7 +78,7 @@ class _Drawing:
         self.layers = Layers()
         self.ground = Ground()
         self.names: list[dict[str, Any]] = []
-        self.points = max(1, min(5, 1500 // max(len(self.trace.packets), 1)))  # on an arrow, to hover over
+        self.points = max(1, min(5, 500 // max(len(self.trace.packets), 1)))  # on an arrow, to hover over
 
     @property
     def crowded(self) -> bool:

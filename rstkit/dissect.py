@@ -278,10 +278,11 @@ def state_hover(state: State, until: float | None) -> str:
     """A socket's state, how long it was so, and its queues."""
     upto = f"until {until:.6f} s" if until is not None else "to the end"
     peer = f" ↔ {escape(str(state.peer))}" if state.peer is not None else ""
+    unread, unsent, unacked = state.held
     queues = (
         f"{state.unread} in the accept queue"
         if state.state == "LISTEN"
-        else f"unread {state.unread:,} B, unsent {state.unsent:,} B, unacknowledged {state.unacked:,} B"
+        else f"unread {unread:,} B, unsent {unsent:,} B, unacknowledged {unacked:,} B"
     )
     rows = [
         f"<b>{lines(state.state, most=40)}</b> on the {escape(state.host)}",

@@ -4,6 +4,7 @@ Its width in pixels is the narrowest at which all texts fit, and grows with the 
 pixels, whatever the width.
 """
 
+import re
 from bisect import bisect
 from typing import Any
 
@@ -38,10 +39,16 @@ def _prefixes(trace: Trace) -> dict[frozenset[Endpoint], str]:
 
 
 def _label_rows(label: str, packet: Packet, width: float) -> tuple[str, ...]:
-    """A packet's label in one row, or in two where the lifelines stand too near; then why it was lost."""
-    wide = text_width(label, LABEL_SIZE) > (width if packet.arrived is not None else width / 2)
-    rows = tuple(label.rsplit(", ", 1)) if wide else (label,)
-    return rows if packet.arrived is not None else (*rows, clip(packet.lost or "lost", 30))
+    """A packet's label in as few rows as there is room for between the lifelines; then why it was lost."""
+    width = width if packet.arrived is not None else width / 2
+    first, *parts = re.split(r"(?<=,) | (?=seq )", label)
+    rows = [first]
+    for part in parts:
+        if text_width(f"{rows[-1]} {part}", LABEL_SIZE) <= width:
+            rows[-1] += f" {part}"
+        else:
+            rows.append(part)
+    return tuple(rows) if packet.arrived is not None else (*rows, clip(packet.lost or "lost", 30))
 
 
 class Sheet:
@@ -59,7 +66,7 @@ class Sheet:
         self.notes, self.spans = calls(trace, both, self.resets, self.flight / 3)
         self.notes += [*programs(trace, both), *queues(trace, self.bands, self.connection)]
         self._set_columns()
-        between = self.lifeline[1] - self.lifeline[-1] - BAND - 40
+        between = self.lifeline[1] - self.lifeline[-1] - BAND - 30
         self.prefixes = _prefixes(trace)
         self.labels = {
             p.number: _label_rows(self.prefixes.get(p.connection, "") + label, p, between)

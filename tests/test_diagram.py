@@ -257,6 +257,14 @@ def test_calls_states_and_queues_stand_beside_the_lifelines() -> None:
     assert len(layer(figure, "muted-dots").x) > 0
 
 
+def test_a_close_tells_what_its_socket_held() -> None:
+    trace = unread()
+    *others, close = trace.calls
+    close = replace(close, unread=901, unsent=12_000, unacked=30)
+    shown = words(sequence_diagram(replace(trace, calls=(*others, close))))
+    assert "901 B unread | 12,000 B unsent | 30 B unacknowledged" in shown
+
+
 def test_a_failed_call_has_the_colour_of_the_rst() -> None:
     figure = sequence_diagram(refused())
     assert list(layer(figure, "RST-note-left").text) == ["→ ECONNREFUSED<br>Connection refused"]
