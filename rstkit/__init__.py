@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from .explain import Reset, explain
     from .lab import Lab
     from .panel import explore
+    from .predict import predict
     from .text import describe
     from .trace import Trace
 
 __version__ = "0.1.0"
-__all__ = ["Lab", "Reset", "Trace", "describe", "explain", "explore", "sequence_diagram"]
+__all__ = ["Lab", "Reset", "Trace", "describe", "explain", "explore", "predict", "sequence_diagram"]
 
 _HOMES = {
     "Lab": "lab",
@@ -27,6 +28,7 @@ _HOMES = {
     "describe": "text",
     "explain": "explain",
     "explore": "panel",
+    "predict": "predict",
     "sequence_diagram": "diagram",
 }
 

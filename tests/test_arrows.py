@@ -17,7 +17,7 @@ FLOORS = [
     {"trace"},
     {"stored", "capture", "explain", "lab"},
     {"diagram", "text"},
-    {"panel", "cli"},
+    {"panel", "predict", "cli"},
 ]
 # Modules that only serve others live on the floor of those that they serve.
 SERVE = {
@@ -43,9 +43,9 @@ FLOOR |= {name: FLOOR[served] for served, names in SERVE.items() for name in nam
 # Packages beyond the standard library, and who may import them when loaded.
 FOREIGN = {
     "plotly": {"diagram", "layers"},
-    "ipywidgets": {"panel"},
+    "ipywidgets": {"panel", "predict"},
     "traitlets": {"panel"},
-    "IPython": {"panel", "card"},
+    "IPython": {"panel", "card", "predict"},
     "cloudpickle": {"lab"},
 }
 
