@@ -192,7 +192,11 @@ class Stage:
                 self._active.setdefault((receiver, segment.destination, segment.source), CLOSED)
 
     def _next_sample(self) -> int:
-        return self._sampled + (_SAMPLE_AT_MOST_EVERY if self._moved else _SAMPLE_EVERY)
+        if self._moved:
+            return self._sampled + _SAMPLE_AT_MOST_EVERY
+        due, delivery = self._sampled + _SAMPLE_EVERY, self._wire.next_delivery
+        # a look just before a frame arrives would put off the one that is wanted right after it
+        return delivery if delivery and due < delivery < due + _SAMPLE_AT_MOST_EVERY else due
 
     def _sample(self) -> None:
         """Look at each watched socket, and keep what has changed since the last look."""
