@@ -172,6 +172,9 @@ def _calls_of_abort(view: View, done: Actions, suspected: Set[str]) -> Iterator[
         if done.listener_close:
             text += " Its listener was closed as the RST left."
             yield _by_call(text, done.listener_close, {"listener-closed"})
+        elif done.ending:
+            text += " Its process ended, and with it the listener, as the RST left."
+            yield Testimony(Evidence("call", text), frozenset({"listener-closed"}))
         else:
             yield Testimony(Evidence("call", text), frozenset({"listener-closed", "socket-killed"}))
         return

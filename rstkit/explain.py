@@ -15,7 +15,7 @@ from .conversation import View, conversations, look, resets_of
 from .evidence import Evidence
 from .saw import saw
 from .story import seen, why
-from .suspects import suspects
+from .suspects import Suspects, suspects
 from .trace import Call, Packet, Trace
 from .witnesses import ask_kernel
 
@@ -67,20 +67,25 @@ def explain(trace: Trace) -> list[Reset]:
     A RST that an end sends again on the same connection is part of the same reset. With packets
     alone the confidence is never more than likely.
     """
-    found = []
-    for conversation in conversations(trace.packets):
-        found += [_explain(trace, look(conversation, resets)) for resets in resets_of(conversation)]
+    views = [look(c, resets) for c in conversations(trace.packets) for resets in resets_of(c)]
+    suspected = [suspects(view, trace.packets) for view in views]
+    of_host: dict[str, list[frozenset[str]]] = {}
+    for view, by_packets in zip(views, suspected, strict=True):
+        of_host.setdefault(view.rst.sender, []).append(frozenset(by_packets.keys))
+    found = [
+        _explain(trace, view, by_packets, of_host[view.rst.sender])
+        for view, by_packets in zip(views, suspected, strict=True)
+    ]
     return sorted(found, key=lambda reset: reset.packet.number)
 
 
-def _explain(trace: Trace, view: View) -> Reset:
+def _explain(trace: Trace, view: View, by_packets: Suspects, of_host: Sequence[frozenset[str]]) -> Reset:
     done = actions(trace, view)
-    by_packets = suspects(view, trace.packets)
     left = [*by_packets.keys]
     heard: list[Evidence] = []
     decided = False
     suspected = frozenset(by_packets.keys)
-    for testimony in (*ask_kernel(trace, view, suspected), *ask_program(view, done, suspected)):
+    for testimony in (*ask_kernel(trace, view, suspected, of_host), *ask_program(view, done, suspected)):
         admits = frozenset(CAUSES) if testimony.admits is None else testimony.admits
         admitted = [key for key in left if key in admits]
         if not admitted and testimony.evidence.kind == "reason":  # the kernel knows better than the packets

@@ -114,14 +114,13 @@ def _answer_without_fin(view: View) -> Suspects:
     trigger = view.trigger
     if not view.sent:
         return Suspects(("unknown-connection", "ack-to-listener", "injected"), clear=False)
-    keys = ["unknown-connection"]
     lost = [p for p in view.sent if p.length or p.flags & Flags.FIN]
-    if view.probes or (view.unacknowledged and lost and _sent_again(view, lost[-1])):
-        keys.insert(0, "gave-up")
-    clear = len(keys) < 2
+    given_up = bool(view.probes or (view.unacknowledged and lost and _sent_again(view, lost[-1])))
+    keys = ["gave-up", "unknown-connection"] if given_up else ["unknown-connection"]
+    clear = not given_up
     if trigger and lost and _is_new(view, trigger):  # the FIN may wait behind data that is not sent yet
-        closed = ["data-after-close", "data-after-shutdown"]
-        keys = [*closed, *keys] if view.may_hold_back else [*keys, *closed]
+        where = given_up if view.may_hold_back else len(keys)
+        keys[where:where] = ["data-after-close", "data-after-shutdown"]
         clear = clear and not view.may_hold_back
     if view.at - max(p.sent for p in view.sent) >= _IDLE:
         keys.append("injected")

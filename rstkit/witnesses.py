@@ -3,7 +3,7 @@
 Each gives evidence, and says which of the suspected causes it leaves possible.
 """
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from .causes import CAUSES
 from .conversation import View, is_syn
@@ -23,6 +23,11 @@ _ABORTS = frozenset(
         "TCP_DISCONNECT_WITH_DATA",
     }
 )
+# Counters that move with a cause in some cases only: one of them, or none for data-after-close in FIN_WAIT2.
+_MAY_MOVE = {
+    "data-after-close": ("TcpExt:TCPAbortOnData",),
+    "linger2-negative": ("TcpExt:TCPAbortOnLinger", "TcpExt:TCPAbortOnData"),
+}
 _LAG = 0.02  # seconds that a socket's state is told late, as a rule
 _LONG_LAG = 0.5  # and on a machine that is very busy
 
@@ -51,10 +56,13 @@ _LEFT_FROM = {
 _NOT_TCP = frozenset({"firewall-reject", "injected"})
 
 
-def ask_kernel(trace: Trace, view: View, suspected: Set[str]) -> Iterator[Testimony]:
-    """What the kernel's own words tell, the strongest first."""
+def ask_kernel(trace: Trace, view: View, suspected: Set[str], of_host: Sequence[Set[str]]) -> Iterator[Testimony]:
+    """What the kernel's own words tell, the strongest first.
+
+    ``suspected`` are the causes that the packets admit, ``of_host`` those of every reset of the same host.
+    """
     yield from _reason(trace, view)
-    yield from _counters(trace, view, suspected)
+    yield from _counters(trace, view, suspected, of_host)
     yield from _states(trace, view, suspected)
 
 
@@ -83,7 +91,7 @@ def _reason(trace: Trace, view: View) -> Iterator[Testimony]:
         yield Testimony(Evidence("reason", text, packet=view.rst.number), admits or frozenset({"other"}))
 
 
-def _counters(trace: Trace, view: View, suspected: Set[str]) -> Iterator[Testimony]:
+def _counters(trace: Trace, view: View, suspected: Set[str], of_host: Sequence[Set[str]]) -> Iterator[Testimony]:
     host = view.rst.sender
     if not any(c.host == host for c in trace.counters):
         return
@@ -94,22 +102,33 @@ def _counters(trace: Trace, view: View, suspected: Set[str]) -> Iterator[Testimo
         yield clears(Evidence("counter", text), *_NOT_TCP)
     elif counted == 0:
         yield Testimony(Evidence("counter", text), _NOT_TCP)
-    watched = {key: CAUSES[key].counters for key in CAUSES if key in suspected and CAUSES[key].counters}
-    changes = {name: trace.counter(host, name) for names in watched.values() for name in names}
-    moved = frozenset(key for key, names in watched.items() if any(changes[name] for name in names))
+    changes = {name: trace.counter(host, name) for key in suspected for name in CAUSES[key].counters}
+    watched = [key for key in CAUSES if key in suspected and CAUSES[key].counters]
+    moved = frozenset(key for key in watched if _moved(key, changes))
     if moved:
-        told = ", ".join(f"{name} by {change}" for name, change in changes.items() if change)
-        text = f"On the {host} went up: {told}"
-        reset = {p.connection for p in trace.packets if p.flags & Flags.RST and p.sender == host}
-        if len(reset) == 1:
-            text += "; this is the only connection that it reset."
-            yield Testimony(Evidence("counter", text), moved | {"data-after-close"})
+        names = {next(name for name in CAUSES[key].counters if changes[name]) for key in moved}
+        text = f"On the {host} went up: {', '.join(f'{name} by {changes[name]}' for name in sorted(names))}"
+        movers = frozenset(key for key in CAUSES if names & {*CAUSES[key].counters, *_MAY_MOVE.get(key, ())})
+        rivals = sum(bool(movers & of_reset) for of_reset in of_host)
+        if sum(changes[name] for name in names) >= rivals:  # so each of these resets moved one of them
+            once = (
+                "this is the only reset that could have moved it"
+                if rivals == 1
+                else "as often as such resets were sent"
+            )
+            yield Testimony(Evidence("counter", f"{text}; {once}."), movers)
         else:
             yield Testimony(Evidence("counter", f"{text}."))
-    still = watched.keys() - moved
-    names = ", ".join(name for name, change in changes.items() if not change)
+    still = [key for key in watched if key not in moved]
     if still:
-        yield clears(Evidence("counter", f"Not moved on the {host}: {names}."), *still)
+        names = {name for key in still for name in CAUSES[key].counters if not changes[name]}
+        yield clears(Evidence("counter", f"Not moved on the {host}: {', '.join(sorted(names))}."), *still)
+
+
+def _moved(key: str, changes: Mapping[str, int]) -> bool:
+    """Whether the counters moved that move with a cause."""
+    moved = [changes[name] > 0 for name in CAUSES[key].counters]
+    return any(moved) if key in _MAY_MOVE else all(moved)
 
 
 def state_at(trace: Trace, host: str, local: Endpoint, peer: Endpoint | None, at: float) -> State | None:
@@ -222,5 +241,5 @@ def _listener_closed(trace: Trace, view: View) -> Iterator[Testimony]:
         yield Testimony(Evidence("state", text), _EVERYTHING - {"accept-queue-overflow", "ack-to-listener"})
     elif view.trigger is None and before and before.unread and after and after.state == "CLOSED":
         waiting = "1 connection" if before.unread == 1 else f"{before.unread} connections"
-        text = f"{where} was closed as the RST left, with {waiting} in its accept queue."
-        yield Testimony(Evidence("state", text), _EVERYTHING - {"disconnect", "socket-killed"})
+        text = f"{where} was closed about as the RST left; {waiting} had just been in its accept queue."
+        yield Testimony(Evidence("state", text))  # or had just been accepted
