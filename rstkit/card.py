@@ -54,7 +54,10 @@ _STYLE = """<style>
   border: 1px solid var(--rstkit-line); border-radius: 1em; color: var(--rstkit-soft); font-size: 0.8em;
   font-weight: 400; padding: 0.05em 0.6em; margin-left: 0.4em; white-space: nowrap
 }
-@container (max-width: 38rem) { .rstkit-card dl {grid-template-columns: 1fr; gap: 0.1rem} }
+@container (max-width: 38rem) {
+  .rstkit-card dl {grid-template-columns: 1fr; gap: 0}
+  .rstkit-card.rstkit-card dt {margin-top: 0.4rem}
+}
 /* A new figure is drawn beside the one before it (see panel): let only the upper one show. */
 .jp-OutputArea:has(> * .rstkit-card) {position: relative}
 .jp-OutputArea:has(> * .rstkit-card) > :has(> .jp-RenderedPlotly) + :has(> .jp-RenderedPlotly) {

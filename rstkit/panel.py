@@ -177,10 +177,11 @@ class Panel:
         self._stop.disabled = not clicks
         self._say("Running…" if clicks else "Running… To stop it, interrupt the kernel (■).", running=True)
 
-    def progressed(self, elapsed: float, expected: float) -> None:
+    def progressed(self, elapsed: float, expected: float, limit: float) -> None:
         """Show how far a long run is."""
-        self._progress.value = min(elapsed / expected, 1.0)
-        self._progress.description = f"{elapsed:.0f} s of about {expected:.0f} s"
+        whole, told = (expected, "about") if elapsed < expected else (limit, "at most")
+        self._progress.value = min(elapsed / whole, 1.0)
+        self._progress.description = f"{elapsed:.0f} s of {told} {whole:.0f} s"
         self._progress.layout.display = ""
 
     def ended(self, trace: Trace, elapsed: float) -> None:

@@ -20,12 +20,14 @@ _LONG = 1.0  # seconds after which a run shows its progress
 class View(Protocol):
     """Where the values of a run come from, and what is told how it goes.
 
-    ``clicks`` is whether the kernel is free to take a click while the run goes on. Times are in seconds.
+    ``clicks`` is whether the kernel is free to take a click while the run goes on. ``expected`` is
+    how long the last run with the same values took, 0 where there is none; ``limit`` is the
+    duration after which the lab ends the run. Times are in seconds.
     """
 
     def values(self) -> dict[str, Any]: ...
     def started(self, clicks: bool) -> None: ...
-    def progressed(self, elapsed: float, expected: float) -> None: ...
+    def progressed(self, elapsed: float, expected: float, limit: float) -> None: ...
     def ended(self, trace: Trace, elapsed: float) -> None: ...
     def failed(self, error: Exception) -> None: ...
 
@@ -35,7 +37,7 @@ class Runs:
 
     def __init__(self, lab: Lab, server: Program | None, client: Program, view: View) -> None:
         self._lab, self._programs, self._view = lab, (server, client), view
-        self._expected = 0.0  # how long the last whole run took
+        self._last: tuple[dict[str, Any], float] = ({}, 0.0)  # the last whole run's values, and how long it took
         self._lock = threading.Lock()  # guards all that follows
         self.busy = self._wanted = self._halting = self.closed = False
         self._worker: threading.Thread | None = None
@@ -98,15 +100,16 @@ class Runs:
             self._view.started(clicks)
             # not an executor: the end of Python waits for its threads, and would wait for a long run
             threading.Thread(target=self._run_lab, args=(ended, values), name="rstkit run", daemon=True).start()
-            expected = self._expected or values.get("duration", SETTINGS["duration"].default)
+            expected = self._last[1] if self._last[0] == values else 0.0
+            limit = values.get("duration", SETTINGS["duration"].default)
             while not ended.done():
                 try:
-                    self._watch(ended, began, expected)
+                    self._watch(ended, began, expected, limit)
                 except KeyboardInterrupt:
                     self.stop()
             trace = ended.result()
             if trace.outcome != "stopped":
-                self._expected = time.monotonic() - began
+                self._last = (values, time.monotonic() - began)
             self._view.ended(trace, time.monotonic() - began)
         except KeyboardInterrupt:  # of the first run, while it was drawn
             self._view.failed(LabError("Interrupted before the outcome was drawn. Run again."))
@@ -119,7 +122,7 @@ class Runs:
         except BaseException as error:
             ended.set_exception(error)
 
-    def _watch(self, ended: "Future[Trace]", began: float, expected: float) -> None:
+    def _watch(self, ended: "Future[Trace]", began: float, expected: float, limit: float) -> None:
         """Wait for a run to be over, and tell its progress if it is a long one."""
         while not ended.done():
             # not Thread.join: an interrupt of it makes Python 3.11 take the thread for ended
@@ -128,4 +131,4 @@ class Runs:
                 self._lab.stop()
             elapsed = time.monotonic() - began
             if elapsed > _LONG and not ended.done():
-                self._view.progressed(elapsed, expected)
+                self._view.progressed(elapsed, expected, limit)

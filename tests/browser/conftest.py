@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Server]":
         yield server
     finally:
         server.end()
-    assert not server.foreign.exists(), server.foreign.read_text()
+    server.check_connections()
 
 
 @pytest.fixture(scope="session")

@@ -27,14 +27,18 @@ PATIENCE = 60_000  # milliseconds: for a slow machine; nothing waits as long as 
 _GUARD = """
 import os, sys
 
-def note(event, arguments):
-    if event == "socket.connect":
-        address = arguments[1]
-        if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
-            with open(os.environ["RSTKIT_TEST_FOREIGN"], "a") as file:
-                print(os.getpid(), sys.argv, address, file=file)
+def note(name, *told):
+    with open(os.path.join(os.environ["RSTKIT_TEST_HOME"], name), "a") as file:
+        print(sys.orig_argv, *told, file=file)
 
-sys.addaudithook(note)
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        address = arguments[1] if event == "socket.connect" else arguments
+        if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost", "", None):
+            note("foreign.txt", event, address)
+
+sys.addaudithook(watch)
+note("watched.txt")
 """
 
 
@@ -50,7 +54,7 @@ class Server:
 
     def __init__(self, home: Path) -> None:
         self.folder = home / "notebooks"
-        self.foreign = home / "foreign.txt"
+        self._home = home
         self.token = secrets.token_hex(16)
         self._log = home / "server.log"
         shutil.copytree(ROOT / "notebooks", self.folder, ignore=shutil.ignore_patterns(".*"))
@@ -59,9 +63,9 @@ class Server:
         folders = {name: str(home / name.lower()) for name in _FOLDERS}
         for folder in folders.values():
             Path(folder).mkdir()
-        self._mark = f"RSTKIT_TEST_FOREIGN={self.foreign}".encode()
+        self._mark = f"RSTKIT_TEST_HOME={home}".encode()
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "PYTHON"))} | folders
-        environment["RSTKIT_TEST_FOREIGN"] = str(self.foreign)
+        environment["RSTKIT_TEST_HOME"] = str(home)
         environment["PYTHONPATH"] = os.pathsep.join([str(home / "guard"), str(ROOT)])
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -102,6 +106,14 @@ class Server:
         request = Request(self.url + path, method=method, headers={"Authorization": f"token {self.token}"})
         with urlopen(request, timeout=PATIENCE / 1000) as answer:
             return json.loads(answer.read() or "null")
+
+    def check_connections(self) -> None:
+        """AssertionError where the server or a kernel asked for another machine."""
+        watched = (self._home / "watched.txt").read_text()
+        assert "jupyterlab" in watched
+        assert "ipykernel_launcher" in watched
+        foreign = self._home / "foreign.txt"
+        assert not foreign.exists(), foreign.read_text()
 
     def end(self) -> None:
         """End the server and everything that it started."""
