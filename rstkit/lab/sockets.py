@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 _SHOWN = 40  # bytes of data that a record shows
+_TCP_CLOSE = 7  # net/tcp_states.h
 _real_sleep = time.sleep
 _SIOCINQ, _SIOCOUTQ, _SIOCOUTQNSD = 0x541B, 0x5411, 0x894B  # uapi/linux/sockios.h, asm-generic/ioctls.h
 
@@ -127,6 +128,8 @@ class RecordedSocket(socket.socket):
                 return None
             found.append(buffer[0])
         unread, unsent, unacked_too = found
+        if super().getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE:
+            return unread, 0, 0  # the connection was reset: the numbers stand, but nothing will be sent any more
         return unread, unsent, unacked_too - unsent
 
     def bind(self, address: Any, /) -> None:
