@@ -125,7 +125,9 @@ class Panel:
                 parameter = inspect.signature(program).parameters.get(name)
                 if parameter and parameter.default is not parameter.empty:
                     return parameter.default
-        return SETTINGS[name].default if name in SETTINGS else inspect.Parameter.empty
+        if name in SETTINGS and SETTINGS[name].default is not None:
+            return SETTINGS[name].default
+        return inspect.Parameter.empty
 
     def _build(self) -> None:
         """The widgets under the controls, and the box that holds them all."""

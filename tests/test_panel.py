@@ -161,6 +161,12 @@ def test_takes_the_abbreviations_of_interact(lab: PlayedLab, given: Any, kind: t
         assert control.continuous_update is False
 
 
+def test_a_setting_that_is_off_by_default_starts_at_the_first_choice(lab: PlayedLab) -> None:
+    shown = explore(server, client, fin_timeout={"3 s": 3, "60 s": 60})
+    assert lab.runs == [{"fin_timeout": 3}]
+    shown.close()
+
+
 def test_leaves_a_widget_of_the_caller_alive(lab: PlayedLab) -> None:
     mine = ipywidgets.FloatLogSlider(value=1.0, description="how long")
     shown = explore(server, client, nap=mine)
