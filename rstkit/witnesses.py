@@ -11,7 +11,8 @@ from .evidence import Evidence, Testimony, clears
 from .tcp import Endpoint, Flags
 from .trace import Packet, Reason, State, Trace
 
-_REASON_WINDOW = 0.005  # seconds between the tracepoint and the frame on the wire, at the most
+_REASON_WINDOW = 0.05  # seconds between the tracepoint and the frame on the wire, at the most
+_SKEW = 0.001  # seconds by which their clocks may differ, at the most
 # The reasons that tcp_send_active_reset is called with: of RSTs that answer nothing.
 _ABORTS = frozenset(
     {
@@ -73,11 +74,11 @@ def reason_of(trace: Trace, view: View) -> Reason | None:
     which reason is its own.
     """
     rst = view.rst
-    near = [
-        r
-        for r in trace.reasons
-        if (r.source, r.destination) == (rst.source, rst.destination) and abs(r.at - rst.sent) <= _REASON_WINDOW
-    ]
+    ends = (rst.source, rst.destination)
+    others = (p.sent for p in trace.packets if (p.source, p.destination) == ends and p.flags & Flags.RST)
+    since = max((at for at in others if at < min(p.sent for p in view.resets)), default=float("-inf"))
+    first = max(since, rst.sent - _REASON_WINDOW)
+    near = [r for r in trace.reasons if (r.source, r.destination) == ends and first <= r.at <= rst.sent + _SKEW]
     aborts = view.trigger is None and not view.is_answer
     found = [r for r in near if (r.reason in _ABORTS) == aborts] or near
     return min(found, key=lambda r: r.at, default=None)  # the later ones are those of its repeats

@@ -569,7 +569,7 @@ SCENARIOS = (
         only_probe,
         send_and_wait,
         (("server", "keepalive-timeout"),),
-        {"count": 2, "words": b"", "stay": 4, "drop": _DROP_CLIENT[1:]},
+        {"count": 2, "words": b"", "stay": 5, "drop": _DROP_CLIENT[1:]},
     ),
     Scenario(
         "listener closed",

@@ -15,7 +15,7 @@ from rstkit.errors import LabUnavailable
 from rstkit.explain import Reset, explain
 from rstkit.lab import Lab
 from rstkit.tcp import Flags
-from rstkit.trace import Trace
+from rstkit.trace import Reason, Trace
 from rstkit.witnesses import reason_of
 
 from .scenarios import (
@@ -86,15 +86,22 @@ def answer(reset: Reset) -> dict[str, Any]:
     return {f.name: getattr(reset, f.name) for f in dataclasses.fields(reset) if f.name != "evidence"}
 
 
+def reasons(trace: Trace) -> list[Reason | None]:
+    """The kernel's own reason for each reset."""
+    found = []
+    for reset in explain(trace):
+        conversation = next(c for c in conversations(trace.packets) if reset.packet in c)
+        found.append(reason_of(trace, look(conversation, reset.packets)))
+    return found
+
+
 def check_against_reasons(trace: Trace) -> None:
     """The causes that were found are those that the kernel gave, and the same without its word."""
     resets = explain(trace)
-    for reset in resets:
-        conversation = next(c for c in conversations(trace.packets) if reset.packet in c)
-        reason = reason_of(trace, look(conversation, reset.packets))
-        assert reason is not None, f"no reason was recorded for packet {reset.packet.number}"
-        assert reason.reason in reset.cause.reasons
-        assert reset.evidence[0].kind == "reason"
+    for reset, reason in zip(resets, reasons(trace), strict=True):
+        if reason:  # now and then the tracepoint misses a RST: see below
+            assert reason.reason in reset.cause.reasons
+            assert reset.evidence[0].kind == "reason"
     assert [answer(r) for r in explain(without(trace, "reasons"))] == [answer(r) for r in resets]
 
 
@@ -157,6 +164,16 @@ def test_packets_alone_are_never_wrong(runs: Runs, scenario: Scenario, ip: int) 
 @each_ip
 def test_the_kernel_agrees(runs: Runs, scenario: Scenario, ip: int) -> None:
     check_against_reasons(of(runs, scenario.name, ip))
+
+
+@as_root
+def test_nearly_every_reason_is_recorded(runs: Runs) -> None:
+    """The tracepoint misses some of the RSTs that a timer sends; of all others none."""
+    scenarios = [of(runs, name, which) for name, which in runs if name not in ("keepalive unanswered", "varied")]
+    assert all(reason is not None for trace in scenarios for reason in reasons(trace))
+    found = [reason for seed in SEEDS for reason in reasons(of(runs, "varied", seed))]
+    assert len(found) > 50
+    assert sum(reason is None for reason in found) <= len(found) // 20
 
 
 @each_seed

@@ -8,7 +8,8 @@ from typing import Any
 from ..tcp import Endpoint, Flags
 from ..trace import Call, Counter, Packet, Program, Reason, State, Trace
 
-_REASON_WINDOW = 0.005  # seconds between the tracepoint and the frame on the wire, at the most
+_REASON_WINDOW = 0.05  # seconds between the tracepoint and the frame on the wire, at the most
+_LISTENERS_WINDOW = 0.005  # the same where only the port tells whose it is
 _VERBS = {"server": "The server", "client": "The client"}
 
 
@@ -130,7 +131,7 @@ def _reasons(events: Any, packets: tuple[Packet, ...], zero: int) -> tuple[Reaso
         at, ends = (at_ns - zero) / 1e9, (Endpoint(*source), Endpoint(*destination))
         near = [p for p in resets if -_REASON_WINDOW < p.sent - at < _REASON_WINDOW]
         if not ends[1].port:
-            meant = [p for p in near if p.source.port == ends[0].port and p.sent >= at]
+            meant = [p for p in near if p.source.port == ends[0].port and 0 <= p.sent - at < _LISTENERS_WINDOW]
             ends = next(((p.source, p.destination) for p in meant), ends)
         if any((p.source, p.destination) == ends for p in near):
             found.append(Reason(at, *ends, reason))

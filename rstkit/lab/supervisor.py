@@ -74,6 +74,7 @@ class Stage:
         self._states: list[tuple[str, int, Address, Address | None, SocketState]] = []
         self._active: dict[tuple[str, Address, Address | None], SocketState] = {}
         self._seen: set[bytes] = set()
+        self._reasons: ResetReasons | None = None
         self._sampled = 0
         self._moved = False
 
@@ -89,7 +90,7 @@ class Stage:
         drop = {(host, number) for host, number in settings["drop"]}
         self._wire.set_up(settings["rtt"], settings["loss"], settings["seed"], drop)
         self._listener = (ADDRESSES["server"][settings["ip"]], settings["port"])
-        reasons = ResetReasons(self._tracepoint) if self._tracepoint else None
+        self._reasons = ResetReasons(self._tracepoint) if self._tracepoint else None
         for name, spec in request["programs"].items():
             self._processes[name] = Process(self._hosts[name], spec)
         before = {name: host.counters.read() for name, host in self._hosts.items()}
@@ -111,7 +112,7 @@ class Stage:
             "states": self._states,
             "before": before,
             "after": {name: host.counters.read() for name, host in self._hosts.items()},
-            "reasons": reasons.read() if reasons else None,
+            "reasons": self._reasons.read() if self._reasons else None,
             "programs": {name: _told(process) for name, process in self._processes.items()},
         }
 
@@ -201,6 +202,8 @@ class Stage:
     def _sample(self) -> None:
         """Look at each watched socket, and keep what has changed since the last look."""
         self._sampled, self._moved = time.monotonic_ns(), False
+        if self._reasons:
+            self._reasons.drain()
         for end, last in list(self._active.items()):
             found = self._look(*end)
             if found == last:
