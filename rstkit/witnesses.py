@@ -74,11 +74,12 @@ def reason_of(trace: Trace, view: View) -> Reason | None:
     which reason is its own.
     """
     rst = view.rst
-    ends = (rst.source, rst.destination)
-    others = (p.sent for p in trace.packets if (p.source, p.destination) == ends and p.flags & Flags.RST)
-    since = max((at for at in others if at < min(p.sent for p in view.resets)), default=float("-inf"))
-    first = max(since, rst.sent - _REASON_WINDOW)
+    ends, first = (rst.source, rst.destination), rst.sent - _REASON_WINDOW
     near = [r for r in trace.reasons if (r.source, r.destination) == ends and first <= r.at <= rst.sent + _SKEW]
+    if len(near) > 1:  # one may be that of an earlier reset between the same ends
+        began = min(p.sent for p in view.resets)
+        earlier = [p.sent for p in trace.packets if (p.source, p.destination) == ends and p.flags & Flags.RST]
+        near = [r for r in near if not any(r.at <= at < began for at in earlier)]
     aborts = view.trigger is None and not view.is_answer
     found = [r for r in near if (r.reason in _ABORTS) == aborts] or near
     return min(found, key=lambda r: r.at, default=None)  # the later ones are those of its repeats
