@@ -10,7 +10,6 @@ from ..trace import Call, Counter, Packet, Program, Reason, State, Trace
 
 _REASON_WINDOW = 0.05  # seconds between the tracepoint and the frame on the wire, at the most
 _LISTENERS_WINDOW = 0.005  # the same where only the port tells whose it is
-_VERBS = {"server": "The server", "client": "The client"}
 
 
 def assemble(result: Mapping[str, Any], **about: Any) -> Trace:
