@@ -10,12 +10,14 @@ from .trace import Call, Trace
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """All that is known of one reset, and the cause that was found."""
+    """All that is known of one reset, the cause that was found, how sure that is, and whether others remain."""
 
     trace: Trace
     view: View
     done: Actions
     cause: Cause
+    confidence: str
+    alternatives: bool
 
     @property
     def sender(self) -> str:

@@ -2,7 +2,8 @@
 
 Everything here is about Linux, read in the sources of kernel 6.18 and seen on it running; other
 systems differ where it says so. Reasons are those of ``enum sk_rst_reason`` (include/net/rstreason.h)
-without their prefix, as the tracepoint tcp:tcp_send_reset prints them.
+without their prefix, as the tracepoint tcp:tcp_send_reset prints them. Functions named tcp_v4_… have a
+twin tcp_v6_… for IPv6.
 """
 
 from dataclasses import dataclass
@@ -143,8 +144,8 @@ _ALL = (
         counters=(),
         reasons=("TCP_INVALID_ACK_SEQUENCE",),
         errno="ECONNRESET",
-        production="A host that restarted, or a port that was reused soon: connecting takes a second longer, and the "
-        "old connection ends with “Connection reset by peer”.",
+        production="A host that restarted, or a port that was reused soon. The old connection ends with “Connection "
+        "reset by peer”; the new one takes one more SYN.",
         remedy="None needed: the handshake recovers by itself. Keepalives clear the old connections away sooner.",
     ),
     Cause(
@@ -176,8 +177,8 @@ _ALL = (
     Cause(
         key="keepalive-timeout",
         title="The keepalive probes were not answered",
-        happens="The connection was idle, and keepalive probes (TCP_KEEPCNT of them) got no answer. The kernel gave "
-        "the connection up, told the other end by RST and the program by ETIMEDOUT.",
+        happens="The connection was idle, and keepalive probes (TCP_KEEPCNT of them, or for TCP_USER_TIMEOUT) got "
+        "no answer. The kernel gave the connection up, told the other end by RST and the program by ETIMEDOUT.",
         functions=("tcp_keepalive_timer", "tcp_send_active_reset", "tcp_write_err"),
         rfc="RFC 9293, 3.8.4",
         counters=("TcpExt:TCPAbortOnTimeout",),

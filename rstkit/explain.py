@@ -97,14 +97,15 @@ def _explain(trace: Trace, view: View, by_packets: Suspects, of_host: Sequence[f
             heard.append(testimony.evidence)
         left = admitted
     cause = CAUSES[left[0]]
-    case = Case(trace, view, done, cause)
+    confidence = _confidence(left, decided, by_packets.keys, by_packets.clear)
+    case = Case(trace, view, done, cause, confidence, alternatives=len(left) > 1)
     return Reset(
         packets=view.resets,
         sender=view.rst.sender,
         trigger=view.trigger,
         call=provoking_call(case),
         cause=cause,
-        confidence=_confidence(left, decided, by_packets.keys, by_packets.clear),
+        confidence=confidence,
         alternatives=tuple(CAUSES[key] for key in left[1:]),
         why=why(case),
         evidence=(*heard, *seen(case)),

@@ -12,6 +12,10 @@ from .witnesses import state_at
 def why(case: Case) -> str:
     """Why the RST was sent, in a sentence or two that name the packets."""
     text = _WHY[case.cause.key](case)
+    if case.alternatives and case.confidence == "ambiguous":
+        return f"It may be that {text} Other causes fit what was seen as well."
+    if case.alternatives:
+        return f"Most likely {text}"
     return text[0].upper() + text[1:]
 
 
@@ -151,10 +155,11 @@ def _listener_closed(case: Case) -> str:
             f"{_trigger(case)} should have completed the handshake, but {case.sender}'s listener on port "
             f"{case.view.rst.source.port} was closed meanwhile."
         )
-    return (
-        f"{case.sender} closed its listener on port {case.view.rst.source.port} before it had accepted the connection: "
-        "nobody would ever serve it."
-    )
+    port, done = case.view.rst.source.port, case.done
+    how = f"{case.sender} closed its listener on port {port}"
+    if done.recorded and not done.listener_close and done.ending:
+        how = f"{case.sender}'s process ended, and with it the listener on port {port},"
+    return f"{how} before it had accepted the connection: nobody would ever serve it."
 
 
 def _disconnect(case: Case) -> str:

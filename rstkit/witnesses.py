@@ -167,7 +167,7 @@ def _state_of_aborter(trace: Trace, view: View) -> Iterator[Testimony]:
             if count
         ]
         told = f", with {' and '.join(held)}" if held else ""
-        text = f"The {rst.sender}'s socket was last seen in {own.state}{told} before the RST."
+        text = f"In the last sample before the RST, the {rst.sender}'s socket was in {own.state}{told}."
         yield Testimony(Evidence("state", text, packet=rst.number))
 
 
