@@ -125,16 +125,18 @@ def _reasons(events: Any, packets: tuple[Packet, ...], zero: int) -> tuple[Reaso
     and no peer: the RST from that port that left next is meant.
     """
     resets = [p for p in packets if p.flags & Flags.RST]
-    found = []
-    for at_ns, source, destination, reason in events:
-        at, ends = (at_ns - zero) / 1e9, (Endpoint(*source), Endpoint(*destination))
-        near = [p for p in resets if -_REASON_WINDOW < p.sent - at < _REASON_WINDOW]
-        if not ends[1].port:
-            meant = [p for p in near if p.source.port == ends[0].port and 0 <= p.sent - at < _LISTENERS_WINDOW]
-            ends = next(((p.source, p.destination) for p in meant), ends)
-        if any((p.source, p.destination) == ends for p in near):
-            found.append(Reason(at, *ends, reason))
-    return tuple(found)
+    told = [((at - zero) / 1e9, Endpoint(*source), Endpoint(*peer), reason) for at, source, peer, reason in events]
+    found = [
+        Reason(at, source, peer, reason)
+        for at, source, peer, reason in told
+        if any((p.source, p.destination) == (source, peer) and abs(p.sent - at) < _REASON_WINDOW for p in resets)
+    ]
+    known = {(reason.source, reason.destination) for reason in found}
+    for at, source, peer, reason in told:
+        if not peer.port:  # it may be of another lab: a RST whose own reason is known is not meant
+            meant = (p for p in resets if p.source.port == source.port and 0 <= p.sent - at < _LISTENERS_WINDOW)
+            found += [Reason(at, *ends, reason) for p in meant if (ends := (p.source, p.destination)) not in known][:1]
+    return tuple(sorted(found, key=lambda reason: reason.at))
 
 
 def _output(told: Mapping[str, Any]) -> str:
