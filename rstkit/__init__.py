@@ -7,9 +7,12 @@ can load a recorded trace, explain it and draw it.
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .compare import compare
     from .diagram import sequence_diagram
     from .explain import Reset, explain
     from .lab import Lab
@@ -19,12 +22,13 @@ if TYPE_CHECKING:
     from .trace import Trace
 
 __version__ = "0.1.0"
-__all__ = ["Lab", "Reset", "Trace", "describe", "explain", "explore", "predict", "sequence_diagram"]
+__all__ = ["Lab", "Reset", "Trace", "compare", "describe", "explain", "explore", "predict", "sequence_diagram"]
 
 _HOMES = {
     "Lab": "lab",
     "Reset": "explain",
     "Trace": "trace",
+    "compare": "compare",
     "describe": "text",
     "explain": "explain",
     "explore": "panel",
@@ -36,7 +40,6 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # the module's name may be the attribute's (explain): set it over the module that import puts there
     value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value
     return value
@@ -44,3 +47,15 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+class _Package(ModuleType):
+    """The package, in which a function keeps its name from the module of that name (`explain`)."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, but for the module that an import would put in the place of a function."""
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,19 +1,17 @@
 """What stands beside each lifeline of the diagram: the calls of the program, and the states of the socket."""
 
-import re
 import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .dissect import call_hover, call_words, end_words, printable, program_hover
+from .dissect import call_hover, call_words, end_words, makes_ready, printable, program_hover
 from .explain import Reset
 from .tcp import Endpoint, Flags
-from .trace import Call, State, Trace
+from .trace import Call, Program, State, Trace
 
 MOST = 24  # characters of a row
-_READY = re.compile("SO_REUSEADDR|IPV6_V6ONLY")  # options that every server sets
-_WAITING = ("accept", "recv", "recv_into")  # what such a call returns comes from the other side
-_NO_FAILURE = ("EAGAIN", "EINPROGRESS", "EALREADY")  # a socket that does not block says so
+WAITING = ("accept", "recv", "recv_into")  # what such a call returns comes from the other side
+NO_FAILURE = ("EAGAIN", "EINPROGRESS", "EALREADY")  # a socket that does not block says so
 
 
 class Side(NamedTuple):
@@ -24,14 +22,14 @@ class Side(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A text beside a lifeline, in rows not escaped yet; ``colour`` is a name of the theme."""
+    """A text beside a lifeline, in rows not escaped yet; ``colour`` is a name of the theme, ``of`` what it tells of."""
 
     side: Side
     at: float
     rows: tuple[str, ...]
     hover: str = ""
     colour: str = "text"
-    call: Call | None = None
+    of: Call | Program | None = None
 
 
 class Span(NamedTuple):
@@ -104,17 +102,17 @@ def calls(trace: Trace, both: Sequence[Side], resets: Sequence[Reset], wait: flo
     last = last_moment(trace)
     for call in sorted(trace.calls, key=lambda c: c.began):
         side = side_of.get(call.host)
-        if side is None or _makes_ready(call):
+        if side is None or makes_ready(call):
             continue
         program = trace.program(call.host)
         ended = call.ended if call.ended is not None else (program and program.ended) or last
         asked, came = call_words(call)
         if call.name == "close" and (call.process, call.socket) in listeners:
             asked += " of the listener"
-        failed = (call.errno or call.error or call.ended is None) and call.errno not in _NO_FAILURE
+        failed = (call.errno or call.error or call.ended is None) and call.errno not in NO_FAILURE
         provoked = call in provoking
         asking = Note(side, call.began, (), call_hover(call), "RST" if provoked else "text", call)
-        coming = Note(side, ended, (), call_hover(call), "RST" if failed or provoked else "text")
+        coming = Note(side, ended, (), call_hover(call), "RST" if failed or provoked else "text", call)
         if ended - call.began > wait:
             busy = {span.column for span in spans if span.side == side and span.ended > call.began}
             spans.append(Span(side, call.began, ended, next(i for i in range(len(busy) + 1) if i not in busy)))
@@ -122,15 +120,9 @@ def calls(trace: Trace, both: Sequence[Side], resets: Sequence[Reset], wait: flo
             if call.name != "sleep" or failed:
                 notes.append(coming._replace(rows=_rows(*(came or ("→ ok",)))))
         else:
-            at = ended if call.name in _WAITING else call.began
-            notes.append(coming._replace(at=at, rows=_rows(asked, *came), call=call))
+            at = ended if call.name in WAITING else call.began
+            notes.append(coming._replace(at=at, rows=_rows(asked, *came)))
     return notes, spans
-
-
-def _makes_ready(call: Call) -> bool:
-    """Whether a call only makes ready a socket: no packet follows from it and no change of state."""
-    ready = call.name in ("socket", "bind") or (call.name == "setsockopt" and _READY.search(call.arguments))
-    return bool(ready) and call.errno is None and call.error is None
 
 
 def _rows(*parts: str) -> tuple[str, ...]:
@@ -157,7 +149,7 @@ def programs(trace: Trace, both: Sequence[Side]) -> list[Note]:
             notes.append(Note(side, program.started, _rows(f"{program.name}:", "calls not recorded"), hover, "muted"))
         if program.ended is not None:
             words, failed = end_words(program)
-            notes.append(Note(side, program.ended, _rows(*words), hover, "RST" if failed else "muted"))
+            notes.append(Note(side, program.ended, _rows(*words), hover, "RST" if failed else "muted", program))
     return notes
 
 

@@ -18,6 +18,7 @@ from .trace import Call, Packet, Program, State
 KINDS = ("ACK", "keepalive", "data", "SYN", "FIN", "retransmission", "RST")  # the last is drawn on top
 _WIDTH = 76  # characters of a line of hover text
 _TEXT = 400  # characters of a text that a hover shows
+_READY = re.compile("SO_REUSEADDR|IPV6_V6ONLY")  # options that every server sets
 _WRAP = textwrap.TextWrapper(_WIDTH, drop_whitespace=False, break_on_hyphens=False)
 _DATA, _HEX = 152, 48  # bytes of a payload that a hover shows as text, and in hex
 
@@ -216,6 +217,12 @@ def call_words(call: Call) -> tuple[str, tuple[str, ...]]:
     if call.ended is None:
         return asked, ("→ never returned",)
     return asked, (f"→ {_amount(call.result)}",) if call.result is not None else ()
+
+
+def makes_ready(call: Call) -> bool:
+    """Whether a call only makes ready a socket: no packet follows from it and no change of state."""
+    ready = call.name in ("socket", "bind") or (call.name == "setsockopt" and _READY.search(call.arguments))
+    return bool(ready) and call.errno is None and call.error is None
 
 
 def _amount(text: str) -> str:

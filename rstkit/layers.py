@@ -14,7 +14,7 @@ MONO = 'Menlo, Consolas, "DejaVu Sans Mono", monospace'
 LABEL_SIZE, NOTE_SIZE, HEADER_SIZE = 14, 13, 16
 NOTE_CHARACTER = 7.85  # pixels of a character of a note, in the widest usual monospace font
 BAND = 22.0  # pixels: how wide a state's band is
-_TEXTS = {"text": LABEL_SIZE, "note": NOTE_SIZE, "time": NOTE_SIZE, "header": HEADER_SIZE}
+_TEXTS = {"text": LABEL_SIZE, "bar": LABEL_SIZE, "note": NOTE_SIZE, "time": NOTE_SIZE, "header": HEADER_SIZE}
 _ORDER = ("area", "life", "band", "dots", "line", "head", "cross", "join", "dot", *_TEXTS, "hover")  # back to front
 _MARKERS: dict[str, dict[str, Any]] = {
     "head": {"symbol": "arrow", "angleref": "previous", "line": {"width": 0}},

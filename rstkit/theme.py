@@ -60,6 +60,7 @@ def _style() -> str:
         f".jp-OutputArea-child:has(> .jp-RenderedPlotly{_OURS}) {{overflow-x: auto}}",
         # Lines end before a text; where the page is narrow, its halo hides what is left of them.
         f'[class*="trace{UID}"][class*="-text"] text {{paint-order: stroke; stroke: {_PAPER}; stroke-width: 4px}}',
+        f'[class*="trace{UID}"][class*="-bar"] text {{stroke: none !important}}',
         # The output that brings this style takes no room of its own.
         ".jp-OutputArea-child:has(> .jp-OutputArea-output > style.rstkit) {display: none}",
     ]

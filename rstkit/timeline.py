@@ -45,22 +45,26 @@ class Fold(NamedTuple):
 class Timeline:
     """The height of each mark (in the order in which they were given), and the folds between them.
 
-    ``scale`` is 1 where every row has its full room, and less where there are too many rows for that.
+    ``scale`` is 1 where every row has its full room, and less where there are too many rows for
+    that. ``crowded`` tells whether some texts may find no place. ``bars`` are heights (from, to)
+    that are kept free for a text across the sheet.
     """
 
     heights: tuple[float, ...]
     folds: tuple[Fold, ...]
     bottom: float
     scale: float
+    crowded: bool = False
+    bars: tuple[tuple[float, float], ...] = ()
 
     def pieces(self, top: float, bottom: float, gap: float = 16.0) -> list[tuple[float, float]]:
-        """A vertical line cut where time is folded."""
+        """A vertical line cut where time is folded, and at the bars."""
         whole = []
-        for fold in self.folds:
-            middle = (fold.top + fold.bottom) / 2
-            if top < middle - gap / 2 and middle + gap / 2 < bottom:
-                whole.append((top, middle - gap / 2))
-                top = middle + gap / 2
+        middles = ((fold.top + fold.bottom) / 2 for fold in self.folds)
+        for begin, end in sorted([*((middle - gap / 2, middle + gap / 2) for middle in middles), *self.bars]):
+            if top < begin and end < bottom:
+                whole.append((top, begin))
+                top = end
         return [*whole, (top, bottom)]
 
 
@@ -87,7 +91,7 @@ def lay_out(marks: Sequence[Mark], flight: float, *, true_scale: bool = False) -
         pixels = min(max(length / flight * FLIGHT / 2, 600.0), 3000.0)
         for i in order:
             heights[i] = (marks[i].at - first) / length * pixels if length else 0.0
-        return Timeline(tuple(heights), (), pixels if length else 0.0, 1.0)
+        return Timeline(tuple(heights), (), pixels if length else 0.0, 1.0, crowded=True)
 
     room: dict[str, float] = defaultdict(float)
     for mark in marks:
@@ -115,7 +119,7 @@ def lay_out(marks: Sequence[Mark], flight: float, *, true_scale: bool = False) -
         heights[i] = height
         before = mark.at
         flying += mark.flying
-    return Timeline(tuple(heights), tuple(folds), height, scale)
+    return Timeline(tuple(heights), tuple(folds), height, scale, crowded=scale < 1)
 
 
 class Box(NamedTuple):

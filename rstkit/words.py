@@ -4,16 +4,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from .dissect import call_words, clip, read_packets
+from .dissect import call_words, clip, makes_ready, read_packets
 from .explain import Reset
 from .tcp import Endpoint
 from .trace import Call, Program, State, Trace
 
 TEXT = 120  # characters of a text that came from a program
-_LONG = 0.001  # seconds: a longer call has a line for its return
+LONG = 0.001  # seconds: a longer call has a line for its return
 _WAITING = 0.02  # seconds that bytes must lie in a queue to be worth a line
 BEGINNING = "beginning"  # of a call whose end is told later
-_READY = re.compile("SO_REUSEADDR|IPV6_V6ONLY")  # options that every server sets
 _QUEUES = ("{:,} B unread", "{:,} B unsent")
 _ACCEPT_QUEUE = ("{:,} in its accept queue",)
 
@@ -69,8 +68,8 @@ def _calls(trace: Trace, tags: Tags) -> Iterator[Event]:
     listeners = {(call.host, call.process, call.socket) for call in trace.calls if call.name == "listen"}
     for call in trace.calls:
         failed = call.errno is not None or call.error is not None
-        if not failed and (call.name in ("socket", "bind") or _READY.search(call.arguments)):
-            continue  # no packet follows from it, and no state
+        if makes_ready(call):
+            continue
         tag = tags.get(frozenset((call.local, call.peer)), "")
         asked = clip(call_words(call)[0].removesuffix(" by Python"), TEXT)
         if call.name == "sleep":
@@ -84,19 +83,19 @@ def _calls(trace: Trace, tags: Tags) -> Iterator[Event]:
         routine = f"{call.name}() call" if call.size and not failed else ""
         if call.ended is None:
             yield Event(call.began, f"{tag}{begins}, which never returns.")
-        elif call.ended - call.began >= _LONG:
+        elif call.ended - call.began >= LONG:
             yield Event(call.began, f"{tag}{begins}.", routine and BEGINNING)
             ends = f"The {call.host} wakes up"
             if call.name != "sleep" or failed:
-                ends = f"{asked} of the {call.host} {_came(call, f' after {span(call.ended - call.began)}')}"
+                ends = f"{asked} of the {call.host} {outcome(call, f' after {span(call.ended - call.began)}')}"
             yield Event(call.ended, f"{tag}{ends}.", routine)
         else:
             at = call.ended if call.name in ("accept", "recv", "recv_into") else call.began
-            came = f", which {_came(call)}" if failed or call.result is not None else ""
+            came = f", which {outcome(call)}" if failed or call.result is not None else ""
             yield Event(at, f"{tag}{begins}{came}.", routine)
 
 
-def _came(call: Call, after: str = "") -> str:
+def outcome(call: Call, after: str = "") -> str:
     """What came of a call that ended; ``after`` says after how long."""
     if call.errno is not None or call.error is not None:
         error = clip(re.sub(r"\[Errno \d+\] ", "", call.error or "").rstrip(": "), TEXT)

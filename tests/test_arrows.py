@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import rstkit
+
 PACKAGE = Path(__file__).parent.parent / "rstkit"
 
 # A module may import from the floors above its own, and from its own where no circle comes of it.
@@ -17,6 +19,7 @@ FLOORS = [
     {"trace"},
     {"stored", "capture", "explain", "lab"},
     {"diagram", "text"},
+    {"compare"},
     {"panel", "predict", "cli"},
 ]
 # Modules that only serve others live on the floor of those that they serve.
@@ -33,8 +36,8 @@ SERVE = {
         "suspects",
         "witnesses",
     },
-    "diagram": {"beside", "dissect", "layers", "sheet", "theme", "timeline"},
-    "text": {"words"},
+    "diagram": {"beside", "dissect", "drawing", "layers", "sheet", "theme", "timeline"},
+    "text": {"contrast", "strands", "words"},
     "panel": {"card"},
 }
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
@@ -182,7 +185,7 @@ def test_the_package_alone_loads_none_of_its_parts() -> None:
 
 
 def test_plotly_is_loaded_by_the_diagram_alone() -> None:
-    below = [name for name, level in FLOOR.items() if name and level < FLOOR["panel"]]
+    below = [name for name, level in FLOOR.items() if name and level < FLOOR["compare"]]
     below = [name for name in below if name not in FOREIGN["plotly"]]
     assert "dissect" in below
     assert "plotly" not in loads(*(f"rstkit.{name}" for name in below))
@@ -193,3 +196,17 @@ def test_the_lab_needs_the_standard_library_and_cloudpickle_alone() -> None:
     """Its processes are forked for each run, and boot in a guest: they must be lean."""
     foreign = {m.partition(".")[0] for m in loads("rstkit.lab", "rstkit.lab.forkserver")} - sys.stdlib_module_names
     assert foreign <= {"rstkit", "cloudpickle"}
+
+
+@pytest.mark.parametrize("name", rstkit.__all__)
+def test_a_name_of_the_package_is_no_module_whatever_was_loaded_before(name: str) -> None:
+    """`explain` and `compare` are functions, and modules of these names are loaded by others."""
+    code = f"""
+import importlib, rstkit, types
+for home in set(rstkit._HOMES.values()):
+    importlib.import_module(f"rstkit.{{home}}")
+from rstkit import {name}
+assert not isinstance({name}, types.ModuleType)
+assert {name} is rstkit.{name} is getattr(importlib.import_module(f"rstkit.{{rstkit._HOMES['{name}']}}"), "{name}")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)

@@ -93,3 +93,9 @@ def test_a_time_is_as_exact_as_its_neighbour_asks(seconds: float, gap: float, te
 def test_the_typical_flight_is_the_median() -> None:
     assert typical_flight([0.02, 0.5, 0.01]) == 0.02
     assert typical_flight([0.0]) == 0.001
+
+
+def test_an_upright_line_is_cut_at_folds_and_at_bars() -> None:
+    timeline = Timeline((), (Fold(1.0, 100.0, 140.0),), 300.0, 1.0, bars=((30.0, 60.0),))
+    assert timeline.pieces(0, 300) == [(0, 30), (60, 112), (128, 300)]
+    assert timeline.pieces(70, 90) == [(70, 90)]
