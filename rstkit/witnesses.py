@@ -202,6 +202,10 @@ def _state_of_answerer(trace: Trace, view: View, trigger: Packet) -> Iterator[Te
         text = f"The {rst.sender}'s socket had left the kernel's tables before packet {trigger.number} arrived"
         text += f", {view.at - own.at:.3f} s earlier, out of {last}." if last else "."
         admits = _LEFT_FROM.get(last or "", _GONE) | _NOT_TCP
+    elif own.state == "FIN_WAIT2" and not trigger.length:
+        text = f"The {rst.sender}'s socket was in FIN_WAIT2 at the last look before packet {trigger.number} arrived. "
+        text += "In that state it would have answered with an ACK, so it had just timed out."
+        admits = _LEFT_FROM["FIN_WAIT2"] | _NOT_TCP
     elif own.state in ("FIN_WAIT1", "FIN_WAIT2"):
         admits = _CLOSING | _NOT_TCP
     elif own.state == "SYN_SENT" and _lives_on(trace, view):
