@@ -68,7 +68,7 @@ def _comments(trace: Trace) -> dict[int, list[str]]:
         told = f"{reset.cause.title} ({reset.confidence})."
         comments[first].append(f"RST: {told} {reset.why}")
         for number in repeats:
-            comments[number].append(f"The RST of packet {first}, sent again.")
+            comments[number].append(f"One more RST of the same reset as packet {first}.")
         if reset.trigger:
             comments[reset.trigger.number].append(f"Provoked the RST, packet {first}: {told}")
     for packet in trace.packets:

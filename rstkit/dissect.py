@@ -128,7 +128,7 @@ def _label(packet: Packet, words: str, seq: int, ack: int) -> str:
             names.append("ACK")
         span = f"{seq}:{(seq + packet.length) % 2**32}" if packet.length else f"{seq}"
         text = f"{', '.join(filter(None, (' '.join(names), *data)))} seq {span}"
-        if "ACK" in names:
+        if "ACK" in names or (flags & Flags.FIN and flags & Flags.ACK):  # a FIN often acknowledges the other side's
             text += f", ack {ack}"
         if words:
             text += f", {words}"

@@ -103,14 +103,13 @@ def _last_state(case: Case) -> tuple[int, int]:
 
 
 def _linger_zero(case: Case) -> str:
-    lost = []
+    lost = ""
     unsent = case.done.unsent if case.done.unsent is not None else _last_state(case)[1]
     if unsent:
-        lost.append(f"{_bytes(unsent)} that it had written and not yet sent")
+        lost += f" Of what it had written, {_bytes(unsent)} never left."
     if case.view.unacknowledged:
-        lost.append(f"{_bytes(case.view.unacknowledged)} that were not acknowledged yet")
-    gone = f" What it threw away: {', and '.join(lost)}." if lost else ""
-    return f"{_how_closed(case)} with linger on, 0 s, so the kernel aborted the connection.{gone}"
+        lost += f" {_bytes(case.view.unacknowledged)} had left and were not acknowledged: nobody will send them again."
+    return f"{_how_closed(case)} with linger on, 0 s, so the kernel aborted the connection.{lost}"
 
 
 def _ack_to_listener(case: Case) -> str:
@@ -271,7 +270,9 @@ def seen(case: Case) -> tuple[Evidence, ...]:
         text = f"The RST has TTL {rst.ttl}; the other packets of {case.sender} have {next(iter(hops))}."
         found.append(Evidence("packet", text, packet=rst.number))
     if len(view.resets) > 1:
-        again = [str(p.number) for p in view.resets[1:]]
-        which = f"packet {again[0]}" if len(again) == 1 else f"{len(again)} times, from packet {again[0]} on"
-        found.append(Evidence("packet", f"It was sent again: {which}.", packet=view.resets[1].number))
+        more, second = len(view.resets) - 1, view.resets[1].number
+        text = f"{more} more RSTs followed, from packet {second} on: each answers one more packet."
+        if more == 1:
+            text = f"One more RST followed, packet {second}: it answers one more packet."
+        found.append(Evidence("packet", text, packet=second))
     return tuple(found)

@@ -85,7 +85,7 @@ def test_the_repeats_of_a_rst_point_at_the_first(tmp_path: Path) -> None:
     trace = dataclasses.replace(trace, packets=(*trace.packets, again))
     assert [len(reset.packets) for reset in explain(trace)] == [2]
     write_pcapng(trace, path)
-    assert fields(path, "frame.comment")[-1] == ["The RST of packet 9, sent again."]
+    assert fields(path, "frame.comment")[-1] == ["One more RST of the same reset as packet 9."]
 
 
 @pytest.mark.skipif(not shutil.which("capinfos"), reason="capinfos is not installed")

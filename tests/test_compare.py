@@ -162,7 +162,7 @@ def test_the_order_between_hosts_and_between_threads_is_no_difference() -> None:
 def test_a_packet_more_or_less() -> None:
     assert told(BASE, without(BASE, 9)) == [("the client sends RST seq 13 (packet 9)", "the client sends nothing more")]
     assert told(without(BASE, 5), BASE) == [
-        ("without that, the client sends RST seq 13 (packet 9)", "the client sends FIN seq 12 (packet 5)")
+        ("without that, the client sends RST seq 13 (packet 9)", "the client sends FIN seq 12, ack 1 (packet 5)")
     ]
 
 
@@ -172,7 +172,7 @@ def test_other_flags_lengths_and_losses() -> None:
 
     fin = packet(9, "client", 1.0821, 1.1021, FIN | ACK, 13, 12)
     assert told(BASE, exchanged(fin)) == [
-        ("the client sends RST seq 13 (packet 9)", "the client sends FIN seq 13 (packet 9)")
+        ("the client sends RST seq 13 (packet 9)", "the client sends FIN seq 13, ack 12 (packet 9)")
     ]
     with_ack = packet(9, "client", 1.0821, 1.1021, RST | ACK, 13, 12)
     assert told(BASE, exchanged(with_ack))[0][1] == "the client sends RST ACK seq 13, ack 12 (packet 9)"
@@ -493,7 +493,7 @@ def test_one_byte_left_unread_makes_the_difference(lab: Lab) -> None:
     found = contrast(*(lab.run(closing_server, asking_client, rtt=20, read=read) for read in (999, 1000)))
     assert [difference.words for difference in found.differences[:2]] == [
         ("the server calls recv(999), which returns 999 B", "the server calls recv(1000), which returns 1,000 B"),
-        ("the server sends RST ACK seq 1, ack 1001 (packet 6)", "the server sends FIN seq 1 (packet 6)"),
+        ("the server sends RST ACK seq 1, ack 1001 (packet 6)", "the server sends FIN seq 1, ack 1001 (packet 6)"),
     ]
     figure = compare(*found.runs)
     assert {"1 B unread", "The first difference", "first run: read = 999"} <= set(words(figure))

@@ -202,7 +202,7 @@ def test_every_packet_of_a_plain_trace_has_its_label() -> None:
         "ACK 1",
         "ACK 12",
         "ACK 13",
-        "FIN seq 12",
+        "FIN seq 12, ack 1",
         "RST seq 13",
         "SYN ACK seq 0, ack 1",
         "SYN seq 0",

@@ -26,7 +26,7 @@ def test_the_packets_of_a_connection() -> None:
         ("SYN", "SYN ACK seq 0, ack 1"),
         ("ACK", "ACK 1"),
         ("data", "11 B seq 1:12"),
-        ("FIN", "FIN seq 12"),
+        ("FIN", "FIN seq 12, ack 1"),
         ("ACK", "ACK 12"),
         ("ACK", "ACK 13"),
         ("data", "11 B seq 1:12"),

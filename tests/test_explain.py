@@ -370,7 +370,7 @@ def test_a_rst_that_repeats_is_one_reset() -> None:
     assert [p.number for p in reset.packets] == [8, 10]
     assert reset.trigger is not None
     assert reset.trigger.number == 7
-    assert reset.evidence[-1].text == "It was sent again: packet 10."
+    assert reset.evidence[-1].text == "One more RST followed, packet 10: it answers one more packet."
 
 
 def test_each_rst_is_paired_with_its_own_segment() -> None:

@@ -168,7 +168,7 @@ def test_the_diagram_in_words() -> None:
         " 41.3 ms  The client calls sendall(b'hello world'), which returns ok.",
         " 41.4 ms  The client sends packet 4: 11 B seq 1:12.",
         " 41.5 ms  Python calls close() for the client, which has let go of its socket.",
-        " 41.6 ms  The client sends packet 5: FIN seq 12.",
+        " 41.6 ms  The client sends packet 5: FIN seq 12, ack 1.",
         " 41.6 ms  The client's socket is in FIN_WAIT1.",
         " 41.7 ms  The client's process ends.",
         " 61.2 ms  Packet 3 reaches the server.",
