@@ -20,6 +20,7 @@ from .trace import Program, Trace
 # An output that shows nothing and takes no room, and brings the style that figures need.
 NOTHING = {"text/html": STYLE, "text/plain": ""}
 
+_COMPARED = "Compared with the pinned run, the first of the two"
 _ENDINGS = {
     "completed": "The run is complete",
     "never listened": "The server never listened",
@@ -49,6 +50,8 @@ _STYLE = """<style>
   font-family: var(--jp-code-font-family, monospace)
 }
 .rstkit-card.rstkit-card .words pre {white-space: pre; max-height: 32rem}
+.rstkit-card.rstkit-card .difference {margin-bottom: 0.75rem}
+.rstkit-card.rstkit-card .difference p {padding-left: 1.2rem; text-indent: -1.2rem; white-space: pre-wrap}
 .rstkit-card summary {cursor: pointer}
 .rstkit-card .badge {
   border: 1px solid var(--rstkit-line); border-radius: 1em; color: var(--rstkit-soft); font-size: 0.8em;
@@ -86,13 +89,16 @@ class Place:
             figure.display(NOTHING, raw=True)
         self._card.display(self._marked(_message(text)), raw=True)
 
-    def show(self, figure: dict[str, Any], trace: Trace, about: str) -> None:
-        """Show a trace with its figure (a MIME bundle); ``about`` names the backend."""
+    def show(self, figure: dict[str, Any], trace: Trace, about: str, difference: str = "") -> None:
+        """Show a trace with its figure (a MIME bundle).
+
+        ``about`` names the backend, ``difference`` tells how the pinned run and this one differ.
+        """
         words = describe(trace)
         self._figures.reverse()
-        self._figures[0].update(figure | {"text/plain": words}, raw=True)
+        self._figures[0].update(figure | {"text/plain": f"{difference}\n\n{words}".lstrip()}, raw=True)
         self._figures[1].update(NOTHING, raw=True)
-        self._card.update(self._marked(_outcome(trace, words, about)), raw=True)
+        self._card.update(self._marked(_outcome(trace, words, about, difference)), raw=True)
 
     def tell(self, text: str, details: str = "") -> None:
         """Show a message in place of an outcome; ``details`` are folded away."""
@@ -110,18 +116,23 @@ class Place:
         }
 
 
-def _outcome(trace: Trace, words: str, about: str) -> tuple[str, str]:
+def _outcome(trace: Trace, words: str, about: str, difference: str) -> tuple[str, str]:
     """What a run showed, with its explanation; ``words`` is the diagram in words."""
     resets = explain(trace)
     ending = f"{_ENDINGS.get(trace.outcome, trace.outcome)}, after {trace.duration:.3f} s."
     counted = {0: "No RST was sent.", 1: "1 reset."}.get(len(resets), f"{len(resets)} resets.")
-    parts = [f"<p>{_safe(ending)} {counted}</p>"]
+    parts = []
+    if difference:
+        parts.append(f'<h4>{_COMPARED}</h4><div class="difference">{_lines(difference.split(chr(10)))}</div>')
+        parts.append("<h4>The second run</h4>")
+    parts += [f"<p>{_safe(ending)} {counted}</p>"]
     parts += [f'<div class="problems">{_lines(trace.problems)}</div>'] if trace.problems else []
     parts += [_reset(reset) for reset in resets]
     parts += [f"<dl>{''.join(map(_program, trace.programs))}</dl>"] if trace.programs else []
     parts.append(f'<details class="words"><summary>The diagram in words</summary><pre>{_safe(words)}</pre></details>')
     parts.append(f'<p class="soft">{_safe(about)}</p>')
-    lines = [ending, counted, *trace.problems, *map(str, resets), *map(_program_text, trace.programs), about]
+    compared = [f"{_COMPARED}:", difference, "", "The second run:"] if difference else []
+    lines = [*compared, ending, counted, *trace.problems, *map(str, resets), *map(_program_text, trace.programs), about]
     return "\n".join(parts), "\n".join(lines)
 
 

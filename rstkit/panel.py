@@ -7,17 +7,19 @@ from typing import Any
 
 from IPython import get_ipython
 from IPython.display import display
-from ipywidgets import HTML, Box, Button, Checkbox, DOMWidget, FloatProgress, Layout, VBox, Widget
+from ipywidgets import HTML, Box, Button, Checkbox, DOMWidget, FloatProgress, Layout, ToggleButton, VBox, Widget
 from ipywidgets.widgets.interaction import interactive
 from traitlets import TraitError
 
 from .card import Place
+from .compare import compare
 from .diagram import sequence_diagram
 from .errors import LabError, RstkitError, SettingError
 from .lab import SETTINGS, Lab, Program
 from .runs import Runs
 from .trace import Trace
 
+_PIN, _UNPIN = "Pin this run", "Unpin the run"
 _STALE = "The page was loaded anew, so the outcome below is an older one: run this cell again."
 
 
@@ -45,6 +47,7 @@ class Panel:
         self._lab = Lab()
         self._runs = Runs(self._lab, server, client, self)
         self._trace: Trace | None = None
+        self._pinned: Trace | None = None
         self._place = Place()
         self._drawing = threading.Lock()
         self._own: list[Widget] = []
@@ -143,6 +146,8 @@ class Panel:
         for switch in (self._true_scale, self._raw):
             switch.layout.width = "auto"
             switch.observe(self._switched, "value")
+        self._pin = self._keep(ToggleButton(description=_PIN, icon="thumb-tack", disabled=True))
+        self._pin.observe(self._pin_switched, "value")
         self._run.on_click(self._changed)
         self._stop.on_click(lambda _: self._runs.stop())
         row = Layout(flex_flow="row wrap", align_items="center", grid_gap="0 0.75rem")
@@ -151,7 +156,7 @@ class Panel:
                 [
                     *(control for control in self._controls.values() if isinstance(control, DOMWidget)),
                     self._keep(Box([self._run, self._stop, self._status, self._progress, self._hint], layout=row)),
-                    self._keep(Box([self._true_scale, self._raw], layout=row)),
+                    self._keep(Box([self._pin, self._true_scale, self._raw], layout=row)),
                 ]
             )
         )
@@ -167,6 +172,27 @@ class Panel:
     def _switched(self, _: Any) -> None:
         if self._trace:
             self._draw()
+
+    def _pin_switched(self, _: Any) -> None:
+        """Compare the runs to come with the one that is shown, or no longer."""
+        compared = self._compares
+        self._pinned = self._trace if self._pin.value else None
+        self._pin.description = _UNPIN if self._pinned else _PIN
+        if self._pinned:
+            self._say("Pinned: the next run will be compared with this one.")
+        elif compared:
+            self._draw()
+        self._allow()
+
+    def _allow(self) -> None:
+        """Let the switches be used that have something to switch."""
+        self._pin.disabled = not (self._trace or self._pinned)
+        self._true_scale.disabled = self._raw.disabled = self._compares
+
+    @property
+    def _compares(self) -> bool:
+        """Whether two runs are shown: the pinned one and another."""
+        return self._pinned is not None and self._trace is not None and self._trace is not self._pinned
 
     # The outcome: what `Runs` asks and tells
 
@@ -208,13 +234,20 @@ class Panel:
         """Show the last trace: its figure, and the card under it."""
         with self._drawing:
             trace = self.trace
-            figure = sequence_diagram(trace, true_scale=self._true_scale.value, raw=self._raw.value)
-            self._place.show(figure._repr_mimebundle_(), trace, self._lab.backend.about)
+            about, difference = self._lab.backend.about, ""
+            if self._pinned is not None and self._compares:
+                figure = compare(self._pinned, trace)._repr_mimebundle_()
+                difference = figure["text/plain"]
+            else:
+                diagram = sequence_diagram(trace, true_scale=self._true_scale.value, raw=self._raw.value)
+                figure = diagram._repr_mimebundle_()
+            self._place.show(figure, trace, about, difference)
             self._watch_for_reload()
 
     def _rest(self, text: str) -> None:
         self._stop.disabled = True
         self._progress.layout.display = "none"
+        self._allow()
         self._say(text)
 
     def _say(self, text: str, running: bool = False) -> None:

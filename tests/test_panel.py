@@ -13,6 +13,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from ipywidgets.widgets.widget import _instances
 
 from rstkit import card, panel
+from rstkit.compare import compare
+from rstkit.contrast import contrast
 from rstkit.diagram import sequence_diagram
 from rstkit.errors import LabError, LabUnavailable, SettingError
 from rstkit.lab import Lab
@@ -305,6 +307,55 @@ def test_switches_redraw_without_a_run(lab: PlayedLab, page: Page) -> None:
     assert len(lab.runs) == 1
 
 
+def test_a_pinned_run_is_compared_with_the_next_ones(
+    lab: PlayedLab, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = data_after_close()
+    second = replace(first, packets=first.packets[:-1], values={"nap": 2.0})
+    shown = explore(server, client, nap=(0.0, 3.0, 0.5))
+    plain = sequence_diagram(first)._repr_mimebundle_()[PLOTLY]
+    shown._pin.value = True
+    assert page.figures[0][PLOTLY] == plain  # there is nothing yet to compare it with
+    assert "the next run will be compared" in shown._status.value
+    assert shown._pin.description == "Unpin the run"
+    assert not shown._raw.disabled
+    monkeypatch.setattr(lab, "run", lambda *_, **__: second)
+    shown._controls["nap"].value = 2.0
+    settle(shown)
+    words = str(contrast(first, second))
+    assert "the client sends RST seq 13 (packet 9)" in words
+    assert page.figures[0][PLOTLY] == compare(first, second)._repr_mimebundle_()[PLOTLY]
+    assert page.figures[0]["text/plain"] == f"{words}\n\n{describe(second)}"
+    assert all(card._safe(line) in page.card["text/html"] for line in words.split("\n"))
+    assert words in page.card["text/plain"]
+    assert shown._raw.disabled
+    assert shown._true_scale.disabled
+    shown._pin.value = False
+    assert page.figures[0][PLOTLY] == sequence_diagram(second)._repr_mimebundle_()[PLOTLY]
+    assert "They differ first" not in page.card["text/html"]
+    assert not shown._raw.disabled
+    assert shown._pin.description == "Pin this run"
+
+
+def test_a_pinned_run_outlives_one_that_fails(lab: PlayedLab, page: Page) -> None:
+    shown = explore(server, client, nap=1.0)
+    shown._pin.value = True
+    lab.failure = LabError("No.")
+    shown._run.click()
+    settle(shown)
+    assert page.figures == []
+    assert not shown._pin.disabled
+    lab.failure = None
+    shown._run.click()
+    settle(shown)
+    assert "No difference" in page.figures[0]["text/plain"]
+    shown._pin.value = False
+    lab.failure = LabError("No.")
+    shown._run.click()
+    settle(shown)
+    assert shown._pin.disabled  # nothing is shown that could be pinned
+
+
 def test_progress_is_shown_only_after_a_second(lab: PlayedLab) -> None:
     shown = explore(server, client, nap=1.0)
     seen: list[str] = []
@@ -316,13 +367,15 @@ def test_progress_is_shown_only_after_a_second(lab: PlayedLab) -> None:
     shown._run.click()
     assert wait_until(lambda: seen == [""])
     assert shown._progress.description == "1 s of at most 10 s"  # longer than the last run, which took no time
+    assert wait_until(lambda: shown._progress.value > 0.14)  # of 10 s: the next is told before it has taken as long
+    assert wait_until(lambda: shown._progress.description.startswith("2 s"))
     lab.gate.set()
     settle(shown)
     assert seen == ["", "none"]
     lab.gate.clear()
     shown._run.click()
     assert wait_until(lambda: len(seen) == 3)
-    assert shown._progress.description == "1 s of about 1 s"
+    assert shown._progress.description.startswith("1 s of about ")
     lab.gate.set()
     settle(shown)
 

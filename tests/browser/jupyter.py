@@ -7,6 +7,7 @@ audit hook in each of its Python processes notes every connection that leaves th
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -233,7 +234,7 @@ class Shown:
     def __init__(self, page: Page, outputs: Locator) -> None:
         self.page = page
         self.outputs = outputs
-        self.run = outputs.get_by_role("button", name="Run")
+        self.run = outputs.get_by_role("button", name=re.compile("Run"))  # not "Pin this run"
         self.stop = outputs.get_by_role("button", name="Stop")
         self.status = outputs.get_by_role("status")
         self.progress = outputs.locator(".widget-hprogress")

@@ -192,6 +192,31 @@ def test_switches_redraw_the_same_run(make: Make) -> None:
     assert panel.status.text_content() == status
 
 
+def test_a_pinned_run_is_compared_with_the_next(make: Make) -> None:
+    opened = make(PROGRAMS, PANEL)
+    opened.run_all()
+    panel = opened.panel()
+    panel.wait_done()
+    panel.outputs.get_by_role("button", name="Pin this run").click()
+    expect(panel.status).to_have_text("Pinned: the next run will be compared with this one.")
+    panel.slider("nap").press("ArrowRight")
+    expect(panel.figure).to_contain_text("The first difference", timeout=PATIENCE)
+    panel.wait_done()
+    for words in (
+        "first run: nap = 0.1",
+        "second run: nap = 0.2",
+        "The server sleeps 0.1 s",
+        "The server sleeps 0.2 s",
+    ):
+        expect(panel.figure).to_contain_text(words)
+    expect(panel.card).to_contain_text("first run: the server sleeps 0.1 s.")
+    assert panel.switch("true time scale").is_disabled()
+    panel.outputs.get_by_role("button", name="Unpin the run").click()
+    expect(panel.figure).not_to_contain_text("The first difference", timeout=PATIENCE)
+    expect(panel.card).not_to_contain_text("the server sleeps 0.1 s")
+    assert panel.switch("true time scale").is_enabled()
+
+
 def test_hostile_output_is_only_shown(make: Make) -> None:
     evil = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>\\x1b[31m\\u202e<b>bold</b>'
     hostile = PROGRAMS.replace("print(connection.recv(1024))", f"print({evil!r}); raise ValueError({evil!r})")
