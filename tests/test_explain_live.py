@@ -209,7 +209,7 @@ def test_what_provoked_it_and_what_was_seen(runs: Runs) -> None:
     assert unread.call is not None
     assert unread.call.name == "close"
     lingering = told("linger zero with unsent data")
-    assert "that it had written and not yet sent" in lingering.why
+    assert "bytes never left." in lingering.why
     probing = told("keepalive unanswered")
     assert probing.trigger is None
     assert "2 keepalive probes (packets 6 and 8)" in probing.why
