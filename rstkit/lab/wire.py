@@ -57,7 +57,7 @@ class Wire:
         self._loss = loss / 100
         self._random.seed(seed)
         self._drop = drop
-        self._realtime_offset = time.time_ns() - time.monotonic_ns()
+        self._realtime_offset = _realtime_offset()
 
     @property
     def in_flight(self) -> int:
@@ -79,7 +79,8 @@ class Wire:
                 break
             if data[0] & 1:  # the group bit of the destination's MAC address
                 continue
-            frame = Frame(host, self._time(ancillary), data)
+            # never later than now: the wall clock, which the kernel's timestamps follow, may be set back
+            frame = Frame(host, min(self._time(ancillary), time.monotonic_ns()), data)
             self._sent[host] += 1
             if (host, self._sent[host]) in self._drop:
                 frame.lost = "dropped: on the list of frames to drop"
@@ -118,6 +119,18 @@ class Wire:
                 seconds, nanoseconds = struct.unpack("=qq", data)
                 return int(seconds * 10**9 + nanoseconds - self._realtime_offset)
         return time.monotonic_ns()
+
+
+def _realtime_offset() -> int:
+    """How far CLOCK_REALTIME is ahead of CLOCK_MONOTONIC, in nanoseconds.
+
+    Of several readings the one that took least time counts: this process may be put off between two clocks.
+    """
+    readings = []
+    for _ in range(5):
+        before, wall, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+        readings.append((after - before, wall - (before + after) // 2))
+    return min(readings)[1]
 
 
 def _open(device: str) -> socket.socket:
