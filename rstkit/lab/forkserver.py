@@ -10,7 +10,6 @@ import os
 import select
 import signal
 import socket
-import sys
 from typing import Any, NoReturn
 
 import cloudpickle as cloudpickle  # noqa: PLC0414 - imported here so that no program has to
@@ -138,7 +137,3 @@ def _unshare() -> None:
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -56,9 +56,6 @@ class SocketTable:
     def __init__(self) -> None:
         self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
 
-    def close(self) -> None:
-        self._netlink.close()
-
     def look(self, local: tuple[str, int], peer: tuple[str, int] | None) -> SocketState:
         """The state of a connection's end, or of the listener at ``local`` where ``peer`` is None."""
         source = ip_address(local[0]).packed
@@ -125,10 +122,6 @@ class Counters:
 
     def __init__(self) -> None:
         self._files = [os.open(f"/proc/self/net/{name}", os.O_RDONLY) for name in ("snmp", "netstat")]
-
-    def close(self) -> None:
-        for file in self._files:
-            os.close(file)
 
     def read(self) -> dict[str, int]:
         """All TCP counters, as ``Tcp:OutRsts`` or ``TcpExt:TCPAbortOnClose``."""
