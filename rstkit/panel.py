@@ -1,5 +1,6 @@
 """The panel: controls, a Run button and the outcome, in a notebook."""
 
+import html
 import inspect
 import threading
 import traceback
@@ -44,7 +45,7 @@ class Panel:
 
     def __init__(self, server: Program | None, client: Program, controls: dict[str, Any]) -> None:
         self._programs = (server, client)
-        self._lab = Lab()
+        self._lab = Lab(tell=self._waiting)
         self._runs = Runs(self._lab, server, client, self)
         self._trace: Trace | None = None
         self._pinned: Trace | None = None
@@ -57,7 +58,7 @@ class Panel:
             for name, given in controls.items():
                 self._controls[name] = self._control(name, given)
             self._lab.check(server, client, **self.values())
-            self._build()
+            self._build(self._disable())
         except BaseException:
             self.close()
             raise
@@ -132,7 +133,18 @@ class Panel:
             return SETTINGS[name].default
         return inspect.Parameter.empty
 
-    def _build(self) -> None:
+    def _disable(self) -> str:
+        """Disable the controls of what this machine's lab does not have; the reasons, as HTML."""
+        lacks = self._lab.backend_for(**self.values()).lacks
+        reasons: dict[str, list[str]] = {}
+        for name, control in self._controls.items():
+            if name in lacks and isinstance(control, DOMWidget):
+                control.disabled = True
+                reasons.setdefault(lacks[name], []).append(name)
+        told = [f"{', '.join(names)}: {why}." for why, names in reasons.items()]
+        return "<br>".join(html.escape(text) for text in told)
+
+    def _build(self, disabled: str) -> None:
         """The widgets under the controls, and the box that holds them all."""
         self._run = self._keep(Button(description="Run", icon="play", button_style="primary"))
         self._stop = self._keep(Button(description="Stop", icon="stop", disabled=True))
@@ -155,6 +167,7 @@ class Panel:
             VBox(
                 [
                     *(control for control in self._controls.values() if isinstance(control, DOMWidget)),
+                    *([self._keep(HTML(disabled))] if disabled else []),
                     self._keep(Box([self._run, self._stop, self._status, self._progress, self._hint], layout=row)),
                     self._keep(Box([self._pin, self._true_scale, self._raw], layout=row)),
                 ]
@@ -205,6 +218,10 @@ class Panel:
         self._stop.disabled = not clicks
         self._say("Running…" if clicks else "Running… To stop it, interrupt the kernel (■).", running=True)
 
+    def _waiting(self, text: str) -> None:
+        """Say what a run waits for before it can begin."""
+        self._say(html.escape(text), running=True)
+
     def progressed(self, elapsed: float, expected: float, limit: float) -> None:
         """Show how far a long run is."""
         whole, told = (expected, "about") if elapsed < expected else (limit, "at most")
@@ -234,7 +251,7 @@ class Panel:
         """Show the last trace: its figure, and the card under it."""
         with self._drawing:
             trace = self.trace
-            about, difference = self._lab.backend.about, ""
+            about, difference = self._lab.about(**trace.values), ""
             if self._pinned is not None and self._compares:
                 figure = compare(self._pinned, trace)._repr_mimebundle_()
                 difference = figure["text/plain"]

@@ -16,6 +16,7 @@ import pytest
 
 from rstkit.errors import LabError, LabUnavailable, SettingError
 from rstkit.lab import Lab
+from rstkit.lab.namespaces import Namespaces
 from rstkit.tcp import Flags
 from rstkit.trace import Trace
 
@@ -512,6 +513,7 @@ import os, sys, time
 sys.path.insert(0, os.getcwd())
 from tests.test_lab import hold_on, wait_long
 from rstkit.lab import Lab
+from rstkit.lab.namespaces import Namespaces
 print("running", flush=True)
 Lab().run(hold_on, wait_long, duration=60)
 """
@@ -537,6 +539,7 @@ def test_kill_9_of_the_notebooks_process_leaves_nothing() -> None:
 def test_kill_9_of_the_fork_server_or_the_supervisor_is_told(lab: Lab) -> None:
     def kill_deepest(depth: int) -> None:
         # parents have the lower numbers here: each process of the chain is forked by the one before
+        assert isinstance(lab.backend, Namespaces)
         assert lab.backend._server
         server = lab.backend._server.pid
         assert wait_until(lambda: len(descendants(server)) >= 4)
@@ -571,6 +574,7 @@ def test_two_hundred_runs_in_a_row(lab: Lab) -> None:
         if number in (50, 199):
             sizes.append(memory())
     assert sizes[1] - sizes[0] < 4096
+    assert isinstance(lab.backend, Namespaces)
     assert lab.backend._server
     server = lab.backend._server.pid
     assert wait_until(lambda: len(descendants(server)) <= 2)

@@ -10,6 +10,7 @@ import ipywidgets
 import pytest
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
+from ipywidgets import HTML, fixed
 from ipywidgets.widgets.widget import _instances
 
 from rstkit import card, panel
@@ -40,10 +41,13 @@ def client(address: object, text: str = "") -> None:
 class PlayedLab:
     """Returns the hand-made trace, at once or when the test opens the gate."""
 
-    class backend:  # noqa: N801 - as the lab spells it
-        about = "Played <by the test>."
+    class Backend:
+        def __init__(self) -> None:
+            self.lacks: dict[str, str] = {}
 
     def __init__(self) -> None:
+        self.backend = self.Backend()
+        self.tell: Any = None
         self.gate = threading.Event()
         self.gate.set()
         self.runs: list[dict[str, Any]] = []
@@ -53,6 +57,12 @@ class PlayedLab:
 
     def check(self, *programs: Any, **values: Any) -> None:
         Lab.check(self, *programs, **values)  # type: ignore[arg-type]  # the real one; it uses nothing of its lab
+
+    def backend_for(self, **_: Any) -> Backend:
+        return self.backend
+
+    def about(self, **_: Any) -> str:
+        return "Played <by the test>."
 
     def run(self, *_: Any, **values: Any) -> Trace:
         self.running += 1
@@ -102,7 +112,12 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Page:
 def lab(monkeypatch: pytest.MonkeyPatch, page: Page) -> Iterator[PlayedLab]:
     """The lab of the panels that the test makes; after it no thread and no comm of theirs may be left."""
     played = PlayedLab()
-    monkeypatch.setattr(panel, "Lab", lambda: played)
+
+    def make(tell: Any) -> PlayedLab:
+        played.tell = tell
+        return played
+
+    monkeypatch.setattr(panel, "Lab", make)
     before, comms = threading.active_count(), set(_instances)
     made: list[Panel] = []
     show = Panel._show
@@ -417,3 +432,17 @@ def test_what_programs_print_is_escaped(lab: PlayedLab, page: Page, monkeypatch:
         for hostile in ("\x1b", "\u202e", "\udcff", *(["<script"] if kind == "text/html" else [])):
             assert hostile not in page.card[kind]
     assert "&lt;script&gt;alert(1)&lt;/script&gt;\\x1b[31m\\u202e\\udcff" in page.card["text/html"]
+
+
+def test_a_control_of_what_the_lab_lacks_is_disabled_and_says_why(lab: PlayedLab, page: Page) -> None:
+    lab.backend.lacks = {"rtt": "this wire has no <delay>", "loss": "it loses nothing"}
+    shown = explore(server, client, nap=(0.0, 3.0, 0.5), rtt=(0, 200, 10), text=fixed("a"))
+    assert shown._controls["rtt"].disabled
+    assert not shown._controls["nap"].disabled
+    assert "rtt: this wire has no &lt;delay&gt;." in [w.value for w in shown._own if isinstance(w, HTML)]
+
+
+def test_what_a_run_waits_for_is_said_beside_the_buttons(lab: PlayedLab, page: Page) -> None:
+    shown = explore(server, client, nap=(0.0, 3.0, 0.5), rtt=(0, 200, 10), text=fixed("a"))
+    lab.tell("Booting <a kernel>.")
+    assert "Booting &lt;a kernel&gt;." in shown._status.value

@@ -3,23 +3,18 @@
 trace = Lab().run(server, client, rtt=40)
 """
 
-import errno
-import platform
+import dataclasses
 import threading
+from collections.abc import Callable
 from typing import Any
 
-from .. import __version__
 from ..errors import LabUnavailable, SettingError
 from ..trace import Trace
-from .assemble import assemble
-from .host import ADDRESSES
-from .namespaces import Namespaces, Run
+from .choice import about, choose
+from .job import Backend, Job, Run
 from .settings import SETTINGS, Program, check_settings, split_values
-from .spec import describe_program, make_spec
 
 __all__ = ["SETTINGS", "Lab", "Program"]
-
-_backend = Namespaces()
 
 
 class Lab:
@@ -27,19 +22,31 @@ class Lab:
 
     A program is a function that takes the server's address, ``(host, port)``, as its first
     argument, or a command as a list of strings in which ``{host}`` and ``{port}`` stand for it.
+    ``tell`` is called with a sentence where something takes long. LabUnavailable where this
+    machine has no backend, and SettingError where ``RSTKIT_BACKEND`` names none.
     """
 
-    def __init__(self) -> None:
-        self.backend = _backend
+    def __init__(self, tell: Callable[[str], None] = print) -> None:
+        self.backend = choose()
+        self._tell = tell
         self._running = threading.Lock()
         self._run: Run | None = None
         self._stop = False
-        _backend.warm_up()
+        self.backend.warm_up()
 
     def check(self, server: Program | None, client: Program, **values: Any) -> None:
         """Raise SettingError where a value is unknown, missing or wrong, without running anything."""
         split_values(_named(server, client), values)
         check_settings(values)
+
+    def backend_for(self, **values: Any) -> Backend:
+        """The backend that runs with these values: the first that works here and has what they ask for."""
+        settings = check_settings(values)
+        return choose([name for name, setting in SETTINGS.items() if settings[name] != setting.default])
+
+    def about(self, **values: Any) -> str:
+        """One line on the backend that runs with these values, and on why it is not a better one."""
+        return about(self.backend_for(**values))
 
     def run(self, server: Program | None, client: Program, **values: Any) -> Trace:
         """Run the two programs and return what happened; with ``server=None`` nobody listens.
@@ -52,37 +59,27 @@ class Lab:
         what the run needs) or LabError (the lab failed).
         """
         programs = _named(server, client)
-        taken = split_values(programs, values)
-        settings = check_settings(values)
-        sysctls = {host: dict(settings["sysctls"].get(host, {})) for host in ADDRESSES}
-        if settings["fin_timeout"] is not None:
-            for of_host in sysctls.values():
-                of_host["net.ipv4.tcp_fin_timeout"] = str(settings["fin_timeout"])
-        address = (ADDRESSES["server"][settings["ip"]], settings["port"])
-        specs = {host: make_spec(host, programs[host], address, taken[host]) for host in programs}
-        request = {"settings": settings | {"sysctls": sysctls}, "programs": specs}
+        taken, settings = split_values(programs, values), check_settings(values)
+        backend = self.backend_for(**values)
+        lacking = {n: why for n, why in backend.lacks.items() if n in values and settings[n] != SETTINGS[n].default}
+        for name, why in lacking.items():
+            if SETTINGS[name].needed:
+                raise LabUnavailable(f"{name}={values[name]!r} is not to be had here: {why}.")
+        given = {name: value for name, value in values.items() if name not in lacking}
+        job = Job(programs, taken, check_settings(given), given)
         if not self._running.acquire(blocking=False):
             raise SettingError("this lab is in the middle of a run. Wait for its end, or make another Lab().")
         try:
             self._stop = False
-            self._run = self.backend.begin()
+            self._run = backend.begin(self._tell)
             if self._stop:  # asked for while the hosts were being made
                 self._run.stop()
-            result = self._run.carry_out(request)
+            trace = self._run.carry_out(job)
         finally:
             self._run = None
             self._running.release()
-        if "refused" in result:
-            raise _refusal(**result["refused"])
-        return assemble(
-            result,
-            hosts={host: addresses[settings["ip"]] for host, addresses in ADDRESSES.items()},
-            values={**settings, **values},
-            texts={host: describe_program(host, programs[host], spec) for host, spec in specs.items()},
-            backend=self.backend.name,
-            kernel=f"{platform.system()} {platform.release()}",
-            version=__version__,
-        )
+        notes = [f"{name}={values[name]!r} does not apply: {why}." for name, why in lacking.items()]
+        return dataclasses.replace(trace, problems=(*trace.problems, *notes)) if notes else trace
 
     def stop(self) -> None:
         """End the run from another thread; its trace, so far, has the outcome ``stopped``."""
@@ -94,13 +91,3 @@ class Lab:
 
 def _named(server: Program | None, client: Program) -> dict[str, Program]:
     return {"client": client} if server is None else {"server": server, "client": client}
-
-
-def _refusal(host: str, name: str, number: int, error: str) -> Exception:
-    """The error for a sysctl that could not be set: the caller's fault or the machine's."""
-    if number in (errno.ENOENT, errno.EINVAL, errno.ERANGE):
-        return SettingError(f"the {host}'s kernel does not take {name} at that value ({error}).")
-    return LabUnavailable(
-        f"This machine forbids setting {name} ({error}). A container often keeps /proc/sys read-only; "
-        "run without that setting, or on a machine of your own."
-    )

@@ -8,8 +8,8 @@ from typing import Any
 from . import kernel, program
 from .netlink import Route
 from .observe import Counters, SocketTable
+from .settings import ADDRESSES
 
-ADDRESSES = {"client": {4: "10.0.0.1", 6: "fd00::1"}, "server": {4: "10.0.0.2", 6: "fd00::2"}}
 DEVICE = "eth0"
 MOST_OUTPUT = 64 * 1024
 MOST_RECORDS = 16 * 1024 * 1024
@@ -44,6 +44,17 @@ class Host:
             kernel.offloads_off(DEVICE)
         finally:
             kernel.setns(self._home, kernel.CLONE_NEWNET)
+
+    def refuses_sysctls(self) -> str | None:
+        """Why the host's sysctls cannot be set, or None where they can."""
+        kernel.setns(self.namespace, kernel.CLONE_NEWNET)
+        try:
+            os.close(os.open("/proc/sys/net/ipv4/tcp_fin_timeout", os.O_WRONLY))
+        except OSError as error:
+            return f"this machine forbids setting a sysctl ({error.strerror})"
+        finally:
+            kernel.setns(self._home, kernel.CLONE_NEWNET)
+        return None
 
     def set_sysctl(self, name: str, value: str) -> None:
         """Write a sysctl of the network namespace; OSError where the machine forbids it."""

@@ -8,21 +8,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SettingError
-from .host import ADDRESSES
 
 Program = Callable[..., Any] | Sequence[str]
+
+ADDRESSES = {"client": {4: "10.0.0.1", 6: "fd00::1"}, "server": {4: "10.0.0.2", 6: "fd00::2"}}
 
 _PLACE = re.compile(r"\{\{|\}\}|\{([A-Za-z_]\w*)\}")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting of the lab: its default, its unit, what it does, and the check that returns its value or None."""
+    """A setting of the lab: its default, its unit, what it does, and the check that returns its value or None.
+
+    Without one that is ``needed`` a run would be about something else; without the others it still tells its story.
+    """
 
     default: Any
     unit: str
     about: str
     check: Callable[[Any], Any]
+    needed: bool = False
 
 
 def _number(least: float, most: float, whole: bool = False) -> Callable[[Any], Any]:
@@ -62,8 +67,12 @@ SETTINGS: dict[str, Setting] = {
     "seed": Setting(0, "", "seed of that chance, a whole number", _number(0, 2**63, whole=True)),
     "drop": Setting((), "", 'frames to drop, by sender and number, such as [("client", 1)]', _drop),
     "duration": Setting(10.0, "s", "the longest that a run may take, up to 3,600 s", _number(0.001, 3600)),
-    "fin_timeout": Setting(None, "s", "tcp_fin_timeout of both hosts, 1 to 3,600 s", _number(1, 3600, whole=True)),
-    "sysctls": Setting({}, "", 'by host, such as {"server": {"net.ipv4.tcp_abort_on_overflow": 1}}', _sysctls),
+    "fin_timeout": Setting(
+        None, "s", "tcp_fin_timeout of both hosts, 1 to 3,600 s", _number(1, 3600, whole=True), True
+    ),
+    "sysctls": Setting(
+        {}, "", 'by host, such as {"server": {"net.ipv4.tcp_abort_on_overflow": 1}}', _sysctls, needed=True
+    ),
     "ip": Setting(4, "", "the version of IP, 4 or 6", {4: 4, 6: 6}.get),
     "port": Setting(8080, "", "the server's port, 1 to 65,535", _number(1, 65_535, whole=True)),
 }

@@ -7,6 +7,7 @@ import linecache
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from types import CodeType
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..errors import SettingError
 from .settings import Program, fill
 
 
-def make_spec(host: str, program: Program, address: tuple[str, int], values: dict[str, Any]) -> dict[str, Any]:
+def make_spec(host: str, program: Program, address: tuple[str, int], values: Mapping[str, Any]) -> dict[str, Any]:
     """A program as JSON types, for `rstkit.lab.program`; SettingError where it cannot be sent to its host."""
     try:
         folder = os.getcwd()
@@ -28,7 +29,7 @@ def make_spec(host: str, program: Program, address: tuple[str, int], values: dic
     buffer = io.BytesIO()
     pickler = _Pickler(buffer)
     try:
-        pickler.dump((program, (address,), values))
+        pickler.dump((program, (address,), dict(values)))
     except Exception as error:
         raise SettingError(
             f"the {host}'s function cannot be sent to its host ({type(error).__name__}: {error}). "

@@ -7,6 +7,7 @@ It has one thread and never waits for anything but in its loop.
 
 import base64
 import os
+import platform
 import select
 import socket
 import time
@@ -15,10 +16,11 @@ from typing import Any, NoReturn
 
 from ..tcp import parse_frame
 from . import kernel, message
-from .host import ADDRESSES, DEVICE, Host, Process
+from .host import DEVICE, Host, Process
 from .netlink import Route
 from .observe import CLOSED, SocketState
 from .reasons import ResetReasons, Tracepoint
+from .settings import ADDRESSES
 from .wire import Frame, Wire
 
 _SAMPLE_EVERY = 5_000_000  # nanoseconds
@@ -38,7 +40,7 @@ def serve(notebook: socket.socket, tracepoint: Tracepoint | None) -> NoReturn:
         except OSError as error:
             message.send(notebook, {"error": f"{error.strerror or error}"})
             os._exit(1)
-        message.send(notebook, {"ready": True})
+        message.send(notebook, {"kernel": f"{platform.system()} {platform.release()}", "lacks": stage.lacks()})
         request = message.receive(notebook)
         if request:
             message.send(notebook, stage.run(request))
@@ -77,6 +79,11 @@ class Stage:
         self._reasons: ResetReasons | None = None
         self._sampled = 0
         self._moved = False
+
+    def lacks(self) -> dict[str, str]:
+        """The settings that this machine does not let a host have, each with the reason."""
+        why = self._hosts["client"].refuses_sysctls()
+        return {name: why for name in ("fin_timeout", "sysctls") if why}
 
     def run(self, request: dict[str, Any]) -> dict[str, Any]:
         """Carry out one run; what it showed, as JSON types (`rstkit.lab.assemble` reads it)."""

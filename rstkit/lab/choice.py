@@ -1,0 +1,63 @@
+"""Which backends this machine has: each is tried once, and the first that works is taken."""
+
+import importlib
+import os
+from collections.abc import Collection
+from typing import NamedTuple
+
+from ..errors import LabUnavailable, SettingError
+from .job import Backend
+
+# In the order in which they are tried. Their modules are loaded only then: some need what not every Python has.
+BACKENDS = {"namespaces": "Namespaces", "guest": "Guest", "loopback": "Loopback", "recorded": "Recorded"}
+FORCED = "RSTKIT_BACKEND"
+
+
+class Verdict(NamedTuple):
+    """A backend, with why it does not work here, or None where it does."""
+
+    backend: Backend
+    refusal: str | None
+
+
+_verdicts: dict[str, Verdict] = {}
+
+
+def verdict(name: str) -> Verdict:
+    """What the probe of a backend said; it is asked once."""
+    if name not in _verdicts:
+        backend: Backend = getattr(importlib.import_module(f".{name}", __package__), BACKENDS[name])()
+        _verdicts[name] = Verdict(backend, backend.probe())
+    return _verdicts[name]
+
+
+def choose(wanted: Collection[str] = ()) -> Backend:
+    """The first backend that works here and has the settings ``wanted``, or else the first that works.
+
+    ``RSTKIT_BACKEND`` names the only one to be tried. LabUnavailable where none works.
+    """
+    forced = os.environ.get(FORCED)
+    if forced and forced not in BACKENDS:
+        raise SettingError(f"{FORCED}={forced!r} names no backend. Known: {', '.join(BACKENDS)}.")
+    first: Backend | None = None
+    for name in [forced] if forced else BACKENDS:
+        backend, refusal = verdict(name)
+        if refusal is None:
+            if not backend.lacks.keys() & set(wanted):
+                return backend
+            first = first or backend
+    if first:
+        return first
+    refusals = [f"{name}: {_verdicts[name].refusal}" for name in ([forced] if forced else BACKENDS)]
+    raise LabUnavailable(f"This machine has no lab. {'; '.join(refusals)}. `rstkit doctor` tells what would help.")
+
+
+def about(backend: Backend) -> str:
+    """The backend in one line, for people, with why there is none that shows more."""
+    refusals = [f"no {name} ({v.refusal})" for name, v in _verdicts.items() if v.refusal and _better(name, backend)]
+    return f"{backend.about} There is {', '.join(refusals)}." if refusals else backend.about
+
+
+def _better(name: str, backend: Backend) -> bool:
+    names = list(BACKENDS)
+    return names.index(name) < names.index(backend.name)
