@@ -4,8 +4,6 @@ A label is short, a hover text is whole. Both come out ready for plotly, with al
 outside (payloads, exceptions, host names) escaped: plotly reads ``<b>``, ``<a href>`` and ``$…$``.
 """
 
-import errno
-import os
 import re
 import struct
 import textwrap
@@ -210,8 +208,9 @@ def call_words(call: Call) -> tuple[str, tuple[str, ...]]:
     if call.implicit:
         asked += " by Python"
     if call.errno is not None:
-        code = getattr(errno, call.errno, None)
-        return asked, (f"→ {call.errno}", *([os.strerror(code)] if isinstance(code, int) else []))
+        # the words of the machine that ran it; this one may have others (os.strerror)
+        words = re.search(r"\[Errno \d+\] (.+)", call.error or "")
+        return asked, (f"→ {call.errno}", *([words[1]] if words else []))
     if call.error is not None:
         return asked, (f"→ {call.error}",)
     if call.ended is None:

@@ -61,7 +61,17 @@ def refused() -> Trace:
     there = syn.destination
     calls = (
         Call(
-            1, "client", 9, "connect", str(there), 0.0009, 0.0212, errno="ECONNREFUSED", error="x", socket=1, peer=there
+            1,
+            "client",
+            9,
+            "connect",
+            str(there),
+            0.0009,
+            0.0212,
+            errno="ECONNREFUSED",
+            error="ConnectionRefusedError: [Errno 111] Connection refused",
+            socket=1,
+            peer=there,
         ),
     )
     return Trace((syn, answer), calls=calls, hosts=ADDRESSES)

@@ -157,7 +157,12 @@ CALL = Call(1, "server", 9, "send", "b'again'", 1.0, 1.5, socket=2, local=Endpoi
     [
         (CALL, ("send(b'again')", ())),
         (replace(CALL, result="5"), ("send(b'again')", ("→ 5",))),
-        (replace(CALL, errno="EPIPE"), ("send(b'again')", ("→ EPIPE", "Broken pipe"))),
+        (replace(CALL, errno="EPIPE"), ("send(b'again')", ("→ EPIPE",))),
+        # in the words of the machine that ran it, not of this one
+        (
+            replace(CALL, errno="ETIMEDOUT", error="OSError: [Errno 110] Out of time"),
+            ("send(b'again')", ("→ ETIMEDOUT", "Out of time")),
+        ),
         (replace(CALL, error="ValueError: no"), ("send(b'again')", ("→ ValueError: no",))),
         (replace(CALL, ended=None), ("send(b'again')", ("→ never returned",))),
         (replace(CALL, arguments="b'xxxx'… 9,000 B", size=9000), ("send(9,000 B)", ())),
