@@ -2,8 +2,8 @@
 
 import html
 import inspect
-import threading
 import traceback
+from _thread import allocate_lock  # unlike threading, at home in a browser's Python too
 from typing import Any
 
 from IPython import get_ipython
@@ -17,7 +17,7 @@ from .compare import compare
 from .diagram import sequence_diagram
 from .errors import LabError, RstkitError, SettingError
 from .lab import SETTINGS, Lab, Program
-from .runs import Runs
+from .runs import runs_for
 from .trace import Trace
 
 _PIN, _UNPIN = "Pin this run", "Unpin the run"
@@ -46,11 +46,11 @@ class Panel:
     def __init__(self, server: Program | None, client: Program, controls: dict[str, Any]) -> None:
         self._programs = (server, client)
         self._lab = Lab(tell=self._waiting)
-        self._runs = Runs(self._lab, server, client, self)
+        self._runs = runs_for(self, self._lab, server, client)
         self._trace: Trace | None = None
         self._pinned: Trace | None = None
         self._place = Place()
-        self._drawing = threading.Lock()
+        self._drawing = allocate_lock()
         self._own: list[Widget] = []
         self._label_width = f"{max(map(len, controls), default=0) * 0.55 + 2:.0f}rem"
         self._controls: dict[str, Any] = {}
@@ -162,13 +162,14 @@ class Panel:
         self._pin.observe(self._pin_switched, "value")
         self._run.on_click(self._changed)
         self._stop.on_click(lambda _: self._runs.stop())
+        stop = [] if self._lab.backend.instant else [self._stop]
         row = Layout(flex_flow="row wrap", align_items="center", grid_gap="0 0.75rem")
         self._box = self._keep(
             VBox(
                 [
                     *(control for control in self._controls.values() if isinstance(control, DOMWidget)),
                     *([self._keep(HTML(disabled))] if disabled else []),
-                    self._keep(Box([self._run, self._stop, self._status, self._progress, self._hint], layout=row)),
+                    self._keep(Box([self._run, *stop, self._status, self._progress, self._hint], layout=row)),
                     self._keep(Box([self._pin, self._true_scale, self._raw], layout=row)),
                 ]
             )
@@ -216,7 +217,8 @@ class Panel:
     def started(self, clicks: bool) -> None:
         """Show that a run is under way; the page dims the outcome of the run before."""
         self._stop.disabled = not clicks
-        self._say("Running…" if clicks else "Running… To stop it, interrupt the kernel (■).", running=True)
+        hint = "" if clicks or self._lab.backend.instant else " To stop it, interrupt the kernel (■)."
+        self._say(f"Running…{hint}", running=True)
 
     def _waiting(self, text: str) -> None:
         """Say what a run waits for before it can begin."""
@@ -233,7 +235,8 @@ class Panel:
         """Show what a run showed."""
         self._trace = trace
         self._draw()
-        self._rest("Stopped." if trace.outcome == "stopped" else f"Done in {elapsed:.1f} s.")
+        took = "" if self._lab.backend.instant else f" in {elapsed:.1f} s"
+        self._rest("Stopped." if trace.outcome == "stopped" else f"Done{took}.")
 
     def failed(self, error: Exception) -> None:
         """Show one clear message in place of the outcome."""

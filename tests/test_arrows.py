@@ -30,7 +30,6 @@ SERVE = {
         "causes",
         "conversation",
         "evidence",
-        "runs",
         "saw",
         "story",
         "suspects",
@@ -38,7 +37,7 @@ SERVE = {
     },
     "diagram": {"beside", "dissect", "drawing", "layers", "sheet", "theme", "timeline"},
     "text": {"contrast", "strands", "words"},
-    "panel": {"card"},
+    "panel": {"background", "card", "runs"},
 }
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 FLOOR |= {name: FLOOR[served] for served, names in SERVE.items() for name in names}

@@ -42,6 +42,8 @@ class PlayedLab:
     """Returns the hand-made trace, at once or when the test opens the gate."""
 
     class Backend:
+        instant = False
+
         def __init__(self) -> None:
             self.lacks: dict[str, str] = {}
 
@@ -257,7 +259,7 @@ def test_stop_ends_the_run_and_forgets_the_next(lab: PlayedLab, page: Page) -> N
     lab.gate.clear()
     shown._run.click()
     shown._controls["nap"].value = 2.0
-    assert wait_until(lambda: not shown._stop.disabled)
+    assert wait_until(lambda: lab.running == 1 and not shown._stop.disabled)
     shown._stop.click()
     settle(shown)
     assert shown.trace.outcome == "stopped"
@@ -446,3 +448,34 @@ def test_what_a_run_waits_for_is_said_beside_the_buttons(lab: PlayedLab, page: P
     shown = explore(server, client, nap=(0.0, 3.0, 0.5), rtt=(0, 200, 10), text=fixed("a"))
     lab.tell("Booting <a kernel>.")
     assert "Booting &lt;a kernel&gt;." in shown._status.value
+
+
+def test_runs_that_take_no_time_need_no_thread_and_no_stop_button(
+    lab: PlayedLab, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")  # as in a browser's Python
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    lab.backend.instant = True
+    shown = explore(server, client, nap=(0.0, 3.0, 0.5))
+    assert shown._status.value.endswith(">Done.</span>")
+    shown._controls["nap"].value = 2.0
+    shown._run.click()
+    assert lab.runs == [{"nap": 1.0}, {"nap": 2.0}, {"nap": 2.0}]
+    assert shown.trace == data_after_close()
+    assert len(page.figures) == 1
+    buttons = [
+        w.description
+        for box in shown._box.children
+        if isinstance(box, ipywidgets.Box)
+        for w in box.children
+        if isinstance(w, ipywidgets.Button)
+    ]
+    assert buttons == ["Run"]
+    lab.failure = LabError("No.")
+    shown._run.click()
+    assert page.card["text/plain"] == "No."
+    shown.close()
+    shown._run.click()
+    assert len(lab.runs) == 4

@@ -4,7 +4,7 @@ trace = Lab().run(server, client, rtt=40)
 """
 
 import dataclasses
-import threading
+from _thread import allocate_lock  # unlike threading, at home in a browser's Python too
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +29,7 @@ class Lab:
     def __init__(self, tell: Callable[[str], None] = print) -> None:
         self.backend = choose()
         self._tell = tell
-        self._running = threading.Lock()
+        self._running = allocate_lock()
         self._run: Run | None = None
         self._stop = False
         self.backend.warm_up()

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import sys
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from .job import Backend
 # In the order in which they are tried. Their modules are loaded only then: some need what not every Python has.
 BACKENDS = {"namespaces": "Namespaces", "guest": "Guest", "loopback": "Loopback", "recorded": "Recorded"}
 FORCED = "RSTKIT_BACKEND"
+BROWSER = sys.platform == "emscripten"
 
 
 class Verdict(NamedTuple):
@@ -34,13 +36,15 @@ def verdict(name: str) -> Verdict:
 def choose(wanted: Collection[str] = ()) -> Backend:
     """The first backend that works here and has the settings ``wanted``, or else the first that works.
 
-    ``RSTKIT_BACKEND`` names the only one to be tried. LabUnavailable where none works.
+    ``RSTKIT_BACKEND`` names the only one to be tried; in a browser's Python that is ``recorded``.
+    LabUnavailable where none works.
     """
     forced = os.environ.get(FORCED)
     if forced and forced not in BACKENDS:
         raise SettingError(f"{FORCED}={forced!r} names no backend. Known: {', '.join(BACKENDS)}.")
+    names = ["recorded"] if BROWSER else [forced] if forced else list(BACKENDS)
     first: Backend | None = None
-    for name in [forced] if forced else BACKENDS:
+    for name in names:
         backend, refusal = verdict(name)
         if refusal is None:
             if not backend.lacks.keys() & set(wanted):
@@ -48,12 +52,16 @@ def choose(wanted: Collection[str] = ()) -> Backend:
             first = first or backend
     if first:
         return first
-    refusals = [f"{name}: {_verdicts[name].refusal}" for name in ([forced] if forced else BACKENDS)]
+    refusals = [f"{name}: {_verdicts[name].refusal}" for name in names]
     raise LabUnavailable(f"This machine has no lab. {'; '.join(refusals)}. `rstkit doctor` tells what would help.")
 
 
 def about(backend: Backend) -> str:
     """The backend in one line, for people, with why there is none that shows more."""
+    if BROWSER:
+        return (
+            f"{backend.about} Nothing runs live in a browser's Python: it has no processes and no network of its own."
+        )
     refusals = [f"no {name} ({v.refusal})" for name, v in _verdicts.items() if v.refusal and _better(name, backend)]
     return f"{backend.about} There is {', '.join(refusals)}." if refusals else backend.about
 

@@ -37,6 +37,8 @@ class Backend(Protocol):
     """A way to have a lab on this machine."""
 
     name: str
+    # Whether a run is over as soon as it is asked for.
+    instant: bool
 
     @property
     def about(self) -> str:

@@ -23,6 +23,7 @@ class Namespaces:
     """Live runs between network namespaces on this machine's own kernel."""
 
     name = "namespaces"
+    instant = False
     remedy = (
         "In Docker or Podman, --security-opt seccomp=unconfined; on Ubuntu 24.04 and newer, "
         "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0."
