@@ -2,17 +2,15 @@
 
 import contextlib
 import os
-import signal
 from typing import Any
 
 from . import kernel, program
 from .netlink import Route
 from .observe import Counters, SocketTable
 from .settings import ADDRESSES
+from .told import Told
 
 DEVICE = "eth0"
-MOST_OUTPUT = 64 * 1024
-MOST_RECORDS = 16 * 1024 * 1024
 
 
 class Host:
@@ -66,18 +64,12 @@ class Host:
             kernel.setns(self._home, kernel.CLONE_NEWNET)
 
 
-class Process:
-    """A program that was forked onto a host and waits to be let go; times are CLOCK_MONOTONIC, nanoseconds."""
+class Process(Told):
+    """A program that was forked onto a host and waits to be let go."""
 
     def __init__(self, host: Host, spec: dict[str, Any]) -> None:
+        super().__init__()
         self.host = host.name
-        self.started: int | None = None
-        self.ended: int | None = None
-        self.status: int | None = None
-        self.signal: str | None = None
-        self.records = bytearray()
-        self.output = bytearray()
-        self.output_bytes = 0
         go, self._go = os.pipe()
         self.records_end, records = os.pipe()
         self.output_end, output = os.pipe()
@@ -103,17 +95,7 @@ class Process:
         except BlockingIOError:
             return True
         if descriptor == self.records_end:
-            self.records += data[: MOST_RECORDS - len(self.records)]
+            self.take_records(data)
         else:
-            self.output_bytes += len(data)
-            self.output += data[: MOST_OUTPUT - len(self.output)]
+            self.take_output(data)
         return bool(data)
-
-    def end(self, now: int, wait_status: int) -> None:
-        """Note how the process ended, as wait(2) tells it."""
-        self.ended = now
-        code = os.waitstatus_to_exitcode(wait_status)
-        if code >= 0:
-            self.status = code
-        else:
-            self.signal = signal.Signals(-code).name

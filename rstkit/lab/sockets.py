@@ -7,17 +7,22 @@ call that never returns is seen as well. Times are CLOCK_MONOTONIC in nanosecond
 
 import array
 import errno
-import fcntl
 import itertools
 import json
 import os
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, Self
 
+if sys.platform == "linux":
+    import fcntl
+
+# on Windows, before Python 3.13, time.monotonic_ns() moves in steps of 16 ms
+clock = time.perf_counter_ns if sys.platform == "win32" else time.monotonic_ns
 _SHOWN = 40  # bytes of data that a record shows
 _TCP_CLOSE = 7  # net/tcp_states.h
 _real_sleep = time.sleep
@@ -68,15 +73,15 @@ class Recorder:
         which, local, peer = (of.number, of.local, of.peer) if of is not None else (0, None, None)
         here = os.getpid()
         queues = of.queues() if of is not None and name == "close" else None
-        self.write("b", here, number, name, arguments, time.monotonic_ns(), which, local, peer, implicit, queues)
+        self.write("b", here, number, name, arguments, clock(), which, local, peer, implicit, queues)
         try:
             value = function()
         except BaseException as error:
-            ended = time.monotonic_ns()
-            code = errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None
+            ended = clock()
+            code = _code(error) if isinstance(error, OSError) else None
             self.write("e", here, number, ended, None, code, _cut(f"{type(error).__name__}: {error}"), None, *_ends(of))
             raise
-        ended = time.monotonic_ns()
+        ended = clock()
         self.write("e", here, number, ended, _cut(show(value)), None, None, size(value), *_ends(of))
         return value
 
@@ -118,7 +123,9 @@ class RecordedSocket(socket.socket):
             pass
 
     def queues(self) -> tuple[int, int, int] | None:
-        """Bytes unread, unsent, and sent but not acknowledged (tcp(7)); None where it has no queues."""
+        """Bytes unread, unsent, and sent but not acknowledged (tcp(7)); None where it has none, or not on Linux."""
+        if sys.platform != "linux":
+            return None
         found = []
         for request in (_SIOCINQ, _SIOCOUTQNSD, _SIOCOUTQ):
             buffer = array.array("i", [0])
@@ -237,6 +244,12 @@ def _ends(of: RecordedSocket | None) -> tuple[str | None, str | None]:
     if of.peer is None and of.fileno() != -1:
         of.find_ends()
     return of.local, of.peer
+
+
+def _code(error: OSError) -> str | None:
+    """The name of an error; on Windows without the prefix of its own, as in WSAECONNRESET."""
+    name = errno.errorcode.get(error.errno or 0)
+    return name and name.removeprefix("WSA")
 
 
 def _cut(text: str | None, most: int = 300) -> str | None:

@@ -14,22 +14,15 @@ import time
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from ..tcp import parse_frame
 from . import kernel, message
 from .host import DEVICE, Host, Process
 from .netlink import Route
-from .observe import CLOSED, SocketState
 from .reasons import ResetReasons, Tracepoint
 from .settings import ADDRESSES
+from .watch import Watch
 from .wire import Frame, Wire
 
-_SAMPLE_EVERY = 5_000_000  # nanoseconds
-_SAMPLE_AT_MOST_EVERY = 1_000_000
-_LOOK_FOR_LISTENER_EVERY = 500_000
-_MOST_ENDS = 200  # connection ends whose states are sampled
-_AT_REST = ("CLOSED", "TIME_WAIT", "FIN_WAIT2", "LISTEN")  # states in which an orphan sends nothing by itself
-
-Address = tuple[str, int]
+_LOOK_FOR_LISTENER_EVERY = 500_000  # nanoseconds
 
 
 def serve(notebook: socket.socket, tracepoint: Tracepoint | None) -> NoReturn:
@@ -73,12 +66,8 @@ class Stage:
         client.configure(server)
         server.configure(client)
         self._processes: dict[str, Process] = {}
-        self._states: list[tuple[str, int, Address, Address | None, SocketState]] = []
-        self._active: dict[tuple[str, Address, Address | None], SocketState] = {}
-        self._seen: set[bytes] = set()
+        self._watch = Watch(lambda host, local, peer: self._hosts[host].sockets.look(local, peer))
         self._reasons: ResetReasons | None = None
-        self._sampled = 0
-        self._moved = False
 
     def lacks(self) -> dict[str, str]:
         """The settings that this machine does not let a host have, each with the reason."""
@@ -116,11 +105,11 @@ class Stage:
                 (f.sender, f.sent, f.arrived, base64.b64encode(f.data).decode(), f.lost) for f in self._wire.frames
             ],
             "frames_not_kept": self._wire.not_kept,
-            "states": self._states,
+            "states": self._watch.states,
             "before": before,
             "after": {name: host.counters.read() for name, host in self._hosts.items()},
             "reasons": self._reasons.read() if self._reasons else None,
-            "programs": {name: _told(process) for name, process in self._processes.items()},
+            "programs": {name: process.as_json() for name, process in self._processes.items()},
         }
 
     def _loop(self, deadline: int) -> str:
@@ -133,8 +122,7 @@ class Stage:
         stopped = False
         while not stopped:
             waiting = client.started is None
-            if waiting and self._look("server", self._listener, None).state == "LISTEN":
-                self._active["server", self._listener, None] = CLOSED
+            if waiting and self._watch.listens("server", self._listener):
                 client.start(time.monotonic_ns())
                 waiting = False
             if waiting and server and server.ended:
@@ -147,7 +135,7 @@ class Stage:
             wake = min(
                 deadline,
                 self._wire.next_delivery or deadline,
-                self._next_sample(),
+                self._watch.next_sample(self._wire.next_delivery),
                 now + _LOOK_FOR_LISTENER_EVERY if waiting else deadline,
             )
             watched: list[Any] = [*wire, *pipes, *exits, self._notebook]
@@ -160,14 +148,14 @@ class Stage:
                         del pipes[end]
                 elif end in exits:
                     process = exits.pop(end)
-                    process.end(time.monotonic_ns(), os.waitpid(process.pid, 0)[1])
+                    process.end(time.monotonic_ns(), os.waitstatus_to_exitcode(os.waitpid(process.pid, 0)[1]))
                     os.close(end)
                 elif message.receive(self._notebook) is None:
                     raise Gone
                 else:
                     stopped = True
             self._note(self._wire.deliver())
-            if time.monotonic_ns() >= self._next_sample():
+            if time.monotonic_ns() >= self._watch.next_sample(self._wire.next_delivery):
                 self._sample()
         return "stopped"
 
@@ -178,7 +166,7 @@ class Stage:
         if self._wire.in_flight:
             return False
         self._sample()
-        if any(state.state not in _AT_REST for state in self._active.values()):
+        if not self._watch.at_rest:
             return False
         for end, process in pipes.items():
             while process.read(end) and select.select([end], [], [], 0)[0]:
@@ -188,51 +176,9 @@ class Stage:
     def _note(self, frames: list[Frame]) -> None:
         """Have the ends of each connection watched from its first frame on."""
         for frame in frames:
-            self._moved = True
-            key = frame.data[14:58] if frame.data[12:14] == b"\x86\xdd" else frame.data[26:38]  # addresses, ports
-            if key in self._seen or len(self._active) >= _MOST_ENDS:
-                continue
-            self._seen.add(key)
-            segment = parse_frame(frame.data)
-            if segment:
-                receiver = "server" if frame.sender == "client" else "client"
-                self._active.setdefault((frame.sender, segment.source, segment.destination), CLOSED)
-                self._active.setdefault((receiver, segment.destination, segment.source), CLOSED)
-
-    def _next_sample(self) -> int:
-        if self._moved:
-            return self._sampled + _SAMPLE_AT_MOST_EVERY
-        due, delivery = self._sampled + _SAMPLE_EVERY, self._wire.next_delivery
-        # a look just before a frame arrives would put off the one that is wanted right after it
-        return delivery if delivery and due < delivery < due + _SAMPLE_AT_MOST_EVERY else due
+            self._watch.note(frame.sender, "server" if frame.sender == "client" else "client", frame.data)
 
     def _sample(self) -> None:
-        """Look at each watched socket, and keep what has changed since the last look."""
-        self._sampled, self._moved = time.monotonic_ns(), False
         if self._reasons:
             self._reasons.drain()
-        for end, last in list(self._active.items()):
-            found = self._look(*end)
-            if found == last:
-                continue
-            self._states.append((end[0], time.monotonic_ns(), end[1], end[2], found))
-            if found == CLOSED:
-                del self._active[end]
-                self._seen.clear()  # the same addresses and ports may come to be another connection's
-            else:
-                self._active[end] = found
-
-    def _look(self, host: str, local: Address, peer: Address | None) -> SocketState:
-        return self._hosts[host].sockets.look(local, peer)
-
-
-def _told(process: Process) -> dict[str, Any]:
-    return {
-        "started": process.started,
-        "ended": process.ended,
-        "status": process.status,
-        "signal": process.signal,
-        "records": process.records.decode(errors="replace"),
-        "output": process.output.decode(errors="replace"),
-        "output_bytes": process.output_bytes,
-    }
+        self._watch.sample()
