@@ -8,7 +8,6 @@ from typing import Any
 
 import ipywidgets
 import pytest
-from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from ipywidgets import HTML, fixed
 from ipywidgets.widgets.widget import _instances
@@ -25,8 +24,8 @@ from rstkit.trace import Trace
 
 from .builder import data_after_close
 from .conftest import wait_until
+from .page import PLOTLY, Page
 
-PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -80,27 +79,6 @@ class PlayedLab:
     def stop(self) -> None:
         self.stopped = True
         self.gate.set()
-
-
-class Page(DisplayPublisher):
-    """What a notebook would show: outputs by their display id, in order."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.outputs: dict[str, dict[str, Any]] = {}
-
-    def publish(self, data: Any, *_: Any, transient: Any = None, update: bool = False, **__: Any) -> None:
-        name = transient["display_id"]
-        assert (name in self.outputs) == update
-        self.outputs[name] = data
-
-    @property
-    def figures(self) -> list[dict[str, Any]]:
-        return [output for output in self.outputs.values() if PLOTLY in output]
-
-    @property
-    def card(self) -> dict[str, Any]:
-        return list(self.outputs.values())[-1]
 
 
 @pytest.fixture
@@ -459,7 +437,7 @@ def test_runs_that_take_no_time_need_no_thread_and_no_stop_button(
     monkeypatch.setattr(threading.Thread, "start", refuse)
     lab.backend.instant = True
     shown = explore(server, client, nap=(0.0, 3.0, 0.5))
-    assert shown._status.value.endswith(">Done.</span>")
+    assert 'class="rstkit-ready"' in shown._status.value
     shown._controls["nap"].value = 2.0
     shown._run.click()
     assert lab.runs == [{"nap": 1.0}, {"nap": 2.0}, {"nap": 2.0}]
