@@ -6,6 +6,7 @@ Numbers are those of the kernel's uapi headers: sched.h, prctl.h, ethtool.h.
 import ctypes
 import fcntl
 import os
+import platform
 import signal
 import socket
 import struct
@@ -20,6 +21,8 @@ _PR_SET_TIMERSLACK = 29
 _PR_SET_CHILD_SUBREAPER = 36
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_STXCSUM, _ETHTOOL_STSO, _ETHTOOL_SGSO = 0x17, 0x1F, 0x24
+
+_FINIT_MODULE = {"x86_64": 313}  # asm/unistd_64.h; User-Mode Linux is for this machine alone
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -77,6 +80,12 @@ def offloads_off(device: str) -> None:
             value = ctypes.create_string_buffer(struct.pack("=II", command, 0))
             request = struct.pack("16sP16x", device.encode(), ctypes.addressof(value))
             fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
+
+
+def load_module(path: str) -> None:
+    """Load a kernel module from its file (finit_module(2))."""
+    with open(path, "rb") as file:
+        syscall(_FINIT_MODULE[platform.machine()], file.fileno(), b"", 0)
 
 
 def make_mounts_private() -> None:
