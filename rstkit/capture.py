@@ -53,7 +53,7 @@ def to_scapy(trace: Trace) -> "PacketList":
         packet = Ether(p.frame)
         packet.time = EDecimal(Decimal(_nanoseconds(p, trace.epoch_ns)).scaleb(-9))
         packets.append(packet)
-    return PacketList(packets, "rstkit")
+    return PacketList(packets, f"rstkit, {trace.origin}" if trace.origin else "rstkit")
 
 
 def _nanoseconds(packet: Packet, epoch_ns: int) -> int:
@@ -80,6 +80,8 @@ def _comments(trace: Trace) -> dict[int, list[str]]:
 def _section_header(trace: Trace) -> bytes:
     values = ", ".join(f"{name}={value!r}" for name, value in trace.values.items())
     made = f"Made by rstkit {trace.version} in the backend {trace.backend!r} on {trace.kernel}. Values: {values}."
+    if trace.origin:
+        made = " ".join([f"Not live: {trace.origin}. Values: {values}.", *trace.problems])
     return _block(
         _SECTION_HEADER,
         struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1),  # byte order, version 1.0, a length that is not told

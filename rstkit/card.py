@@ -125,6 +125,8 @@ def _outcome(trace: Trace, words: str, about: str, difference: str) -> tuple[str
     if difference:
         parts.append(f'<h4>{_COMPARED}</h4><div class="difference">{_lines(difference.split(chr(10)))}</div>')
         parts.append("<h4>The second run</h4>")
+    origin = [f"Not live: {trace.origin}."] if trace.origin else []
+    parts += [f'<p class="soft origin">{_safe(line)}</p>' for line in origin]
     parts += [f"<p>{_safe(ending)} {counted}</p>"]
     parts += [f'<div class="problems">{_lines(trace.problems)}</div>'] if trace.problems else []
     parts += [_reset(reset) for reset in resets]
@@ -132,7 +134,8 @@ def _outcome(trace: Trace, words: str, about: str, difference: str) -> tuple[str
     parts.append(f'<details class="words"><summary>The diagram in words</summary><pre>{_safe(words)}</pre></details>')
     parts.append(f'<p class="soft">{_safe(about)}</p>')
     compared = [f"{_COMPARED}:", difference, "", "The second run:"] if difference else []
-    lines = [*compared, ending, counted, *trace.problems, *map(str, resets), *map(_program_text, trace.programs), about]
+    lines = [*compared, *origin, ending, counted, *trace.problems, *map(str, resets)]
+    lines += [*map(_program_text, trace.programs), about]
     return "\n".join(parts), "\n".join(lines)
 
 

@@ -49,7 +49,9 @@ class Contrast:
     values: tuple[str, str]
 
     def __str__(self) -> str:
-        lines = [f"The {run}: {values}." for run, values in zip(RUNS, self.values, strict=True) if values]
+        told = list(zip(RUNS, self.runs, strict=True))
+        lines = [f"The {run} was {trace.origin}." for run, trace in told if trace.origin]
+        lines += [f"The {run}: {values}." for run, values in zip(RUNS, self.values, strict=True) if values]
         if not self.differences:
             called = any(trace.calls for trace in self.runs)
             lines.append("No difference" + (": each program called the same and got the same." if called else "."))

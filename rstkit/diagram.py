@@ -22,7 +22,7 @@ class Diagram(go.Figure):  # type: ignore[misc]  # plotly has no types
     ``words`` stand in its place where no figure can be shown.
     """
 
-    def __init__(self, figure: dict[str, Any], words: str = "<sequence diagram>") -> None:
+    def __init__(self, figure: dict[str, Any], words: str) -> None:
         super().__init__(figure)
         self._words = words
 
@@ -53,4 +53,5 @@ def sequence_diagram(trace: Trace, *, true_scale: bool = False, raw: bool = Fals
     canvas = Canvas(len(trace.packets))
     Drawing(sheet, canvas).draw()
     canvas.times(sheet, at="time-left", x=TICKS - 4)
-    return Diagram(canvas.figure(sheet.width, sheet.timeline))
+    words = f"<sequence diagram{trace.origin and f', {trace.origin}'}>"
+    return Diagram(canvas.figure(sheet.width, sheet.timeline), words)

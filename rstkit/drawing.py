@@ -130,7 +130,7 @@ class Drawing:
             self.layers("muted", "text").say(self.middle, 43 - HEAD, escape(remark))
 
     def _remark(self) -> str:
-        remarks = []
+        remarks = [self.trace.origin] if self.trace.origin else []
         if self.sheet.prefixes:
             of = self.sheet.prefixes.get(self.sheet.connection, "").removesuffix(": ")
             remarks.append(f"{len(self.sheet.prefixes)} connections" + (f", states of port {of}" if of else ""))

@@ -2,6 +2,7 @@
 
 import html
 import inspect
+import os
 import traceback
 from _thread import allocate_lock  # unlike threading, at home in a browser's Python too
 from typing import Any
@@ -17,6 +18,7 @@ from .compare import compare
 from .diagram import sequence_diagram
 from .errors import LabError, RstkitError, SettingError
 from .lab import SETTINGS, Lab, Program
+from .lab.recorded import RECORD
 from .runs import runs_for
 from .trace import Trace
 
@@ -37,6 +39,10 @@ def explore(server: Program | None, client: Program, **controls: Any) -> "Panel"
     panel = Panel(server, client, controls)
     _replace_older(panel)
     panel._show()
+    if RECORD in os.environ:
+        from .record import grid, run_all  # noqa: PLC0415 - it starts threads, and few record
+
+        run_all(server, client, grid(panel._controls))
     return panel
 
 
@@ -235,8 +241,8 @@ class Panel:
         """Show what a run showed."""
         self._trace = trace
         self._draw()
-        took = "" if self._lab.backend.instant else f" in {elapsed:.1f} s"
-        self._rest("Stopped." if trace.outcome == "stopped" else f"Done{took}.")
+        done = "From a recording." if trace.origin else f"Done in {elapsed:.1f} s."
+        self._rest("Stopped." if trace.outcome == "stopped" else done)
 
     def failed(self, error: Exception) -> None:
         """Show one clear message in place of the outcome."""

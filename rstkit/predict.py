@@ -47,7 +47,11 @@ class Prediction:
     def _told(self) -> dict[str, str]:
         assert self._trace is not None
         shown = [answer for answer, holds in self._answers.items() if holds(self._trace)]
-        showed = "The run showed: " + (" / ".join(shown) or "none of these") + "."
+        showed = (
+            f"The {'recorded ' if self._trace.origin else ''}run showed: "
+            + (" / ".join(shown) or "none of these")
+            + "."
+        )
         choice = self._choice.value
         if choice is None:
             said = "You have not chosen an answer yet."

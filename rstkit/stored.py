@@ -57,7 +57,7 @@ def to_dict(trace: Trace) -> dict[str, Any]:
     whole["packets"] = [
         [p.number, p.sender, p.sent, p.arrived, base64.b64encode(p.frame).decode(), p.lost] for p in trace.packets
     ]
-    whole["values"] = {name: _plain(value) for name, value in trace.values.items()}
+    whole["values"] = {name: plain_value(value) for name, value in trace.values.items()}
     return {"format": FORMAT, **whole, "hosts": dict(trace.hosts)}
 
 
@@ -70,7 +70,7 @@ def from_dict(whole: Any) -> Trace:
         for name, kind in _PARTS.items():
             rest[name] = tuple(_made(kind, _revive(row)) for row in whole[name])
         rest["packets"] = tuple(_packet(*row) for row in whole["packets"])
-        rest["values"] = {name: _value(value) for name, value in whole["values"].items()}
+        rest["values"] = {name: value_from(value) for name, value in whole["values"].items()}
         rest["problems"] = tuple(_text(problem) for problem in whole["problems"])
         rest["hosts"] = {host: _text(address) for host, address in whole["hosts"].items()}
         return _made(Trace, rest)
@@ -90,31 +90,31 @@ def _revive(row: Mapping[str, Any]) -> dict[str, Any]:
     return {k: _checked(Endpoint(*v)) if k in _ENDPOINTS and v is not None else v for k, v in row.items()}
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """A value of a run as JSON; tuples and bytes are marked, and what has no JSON becomes its repr."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain_value(item) for item in value]
     if isinstance(value, tuple):
-        return {"tuple": [_plain(item) for item in value]}
+        return {"tuple": [plain_value(item) for item in value]}
     if isinstance(value, Mapping):
-        return {"dict": [[_plain(key), _plain(item)] for key, item in value.items()]}
+        return {"dict": [[plain_value(key), plain_value(item)] for key, item in value.items()]}
     return {"bytes": base64.b64encode(value).decode()} if isinstance(value, bytes) else repr(value)
 
 
-def _value(plain: Any) -> Any:
-    """The value that `_plain` was given."""
+def value_from(plain: Any) -> Any:
+    """The value that `plain_value` was given; an exception of Python's own where ``plain`` is none of its values."""
     if isinstance(plain, list):
-        return [_value(item) for item in plain]
+        return [value_from(item) for item in plain]
     if not isinstance(plain, dict):
         return plain
     ((mark, content),) = plain.items()
     match mark:
         case "tuple":
-            return tuple(_value(item) for item in content)
+            return tuple(value_from(item) for item in content)
         case "dict":
-            return {_value(key): _value(item) for key, item in content}
+            return {value_from(key): value_from(item) for key, item in content}
         case "bytes":
             return base64.b64decode(content, validate=True)
     raise ValueError(f"{mark!r} marks no kind of value")

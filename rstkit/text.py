@@ -26,10 +26,11 @@ def tcpdump(trace: Trace, *, raw: bool = False) -> str:
 
     Times are seconds since the trace's zero. As in tcpdump, sequence numbers are absolute where
     a segment has no ACK flag and in the first one of a connection that has it, and count from
-    there in the others. tcpdump's guess at what the payload is (``: HTTP``) is left out.
+    there in the others. tcpdump's guess at what the payload is (``: HTTP``) is left out. A recorded
+    trace begins with a line that says so.
     """
     known: dict[frozenset[Endpoint], dict[Endpoint, int]] = {}
-    lines = []
+    lines = [f"({trace.origin})"] if trace.origin else []
     for p in trace.packets:
         mine = theirs = edges = 0  # what sequence numbers count from
         if p.flags & Flags.ACK and not raw:
@@ -114,6 +115,8 @@ def _heading(trace: Trace, resets: Sequence[Reset], tags: Tags) -> Iterator[str]
     hosts = " and ".join(f"{name} {address}" for name, address in trace.hosts.items())
     counted = {0: "no reset"}.get(len(resets), _count(len(resets), "reset"))
     yield printable(f"{hosts or 'Packets'}: {_count(len(trace.packets), 'packet')}, {counted}, {trace.duration:.3f} s.")
+    if trace.origin:
+        yield _wrap(f"Not live: {trace.origin}.")
     values = [f"{name}={value!r}" for name, value in trace.values.items() if value not in (None, [], {}, ())]
     if values:
         yield _wrap(f"Run with {', '.join(values)}.")

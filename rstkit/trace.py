@@ -7,6 +7,7 @@ All times are seconds since the trace's own zero; all sequence numbers are mod 2
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:  # the methods below load these when they are called: a trace 
     from scapy.plist import PacketList
 
     from .explain import Reset
+
+RECORDED = "recorded"  # the backend of a trace that is shown where nothing can run
+_LAST = 253_402_300_799  # seconds: the end of the year 9999, after which datetime knows none
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +220,17 @@ class Trace:
             parts.insert(1, f"{_count(len(resets), 'RST')} (first: packet {first.number}, from the {first.sender})")
         else:
             parts.insert(1, "no RST")
-        return f"<Trace: {', '.join(parts)}, {self.duration:.3f} s, {self.outcome}>"
+        recorded = f"{self.origin}: " if self.origin else ""
+        return f"<Trace: {recorded}{', '.join(parts)}, {self.duration:.3f} s, {self.outcome}>"
+
+    @property
+    def origin(self) -> str:
+        """Where a recorded trace comes from, in a line that can be shown anywhere; empty for a live one."""
+        if self.backend != RECORDED:
+            return ""
+        seconds = min(max(self.epoch_ns // 10**9, 0), _LAST)  # a file may say anything
+        told = f"recorded on {datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}, {self.kernel}, rstkit {self.version}"
+        return "".join(c if c.isprintable() else "?" for c in told)
 
     def counter(self, host: str, name: str) -> int:
         """By how much a counter of a host changed; 0 where it was not seen to move."""

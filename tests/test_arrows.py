@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "rstkit"
 FLOORS = [
     {"", "errors", "tcp"},  # "": the package itself, for its version
     {"trace"},
-    {"stored", "capture", "explain", "lab"},
+    {"stored", "recordings", "capture", "explain", "lab"},
     {"diagram", "text"},
     {"compare"},
     {"panel", "predict", "cli"},
@@ -37,7 +37,7 @@ SERVE = {
     },
     "diagram": {"beside", "dissect", "drawing", "layers", "sheet", "theme", "timeline"},
     "text": {"contrast", "strands", "words"},
-    "panel": {"background", "card", "runs"},
+    "panel": {"background", "card", "record", "runs"},
 }
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 FLOOR |= {name: FLOOR[served] for served, names in SERVE.items() for name in names}
@@ -171,7 +171,17 @@ HEAVY = {
 
 
 @pytest.mark.parametrize(
-    "name", ["rstkit", "rstkit.trace", "rstkit.stored", "rstkit.text", "rstkit.explain", "rstkit.capture"]
+    "name",
+    [
+        "rstkit",
+        "rstkit.trace",
+        "rstkit.stored",
+        "rstkit.text",
+        "rstkit.explain",
+        "rstkit.capture",
+        "rstkit.lab",
+        "rstkit.runs",
+    ],
 )
 def test_a_recorded_trace_can_be_shown_without_sockets_or_threads(name: str) -> None:
     loaded = loads(name)

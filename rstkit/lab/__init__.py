@@ -4,14 +4,17 @@ trace = Lab().run(server, client, rtt=40)
 """
 
 import dataclasses
+import os
 from _thread import allocate_lock  # unlike threading, at home in a browser's Python too
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ..errors import LabUnavailable, SettingError
 from ..trace import Trace
 from .choice import about, choose
 from .job import Backend, Job, Run
+from .recorded import RECORD, keep
 from .settings import SETTINGS, Program, check_settings, split_values
 
 __all__ = ["SETTINGS", "Lab", "Program"]
@@ -75,6 +78,8 @@ class Lab:
             if self._stop:  # asked for while the hosts were being made
                 self._run.stop()
             trace = self._run.carry_out(job)
+            if RECORD in os.environ:
+                keep(job, trace, Path(os.environ[RECORD]))
         finally:
             self._run = None
             self._running.release()

@@ -47,6 +47,8 @@ def choose(wanted: Collection[str] = ()) -> Backend:
     for name in names:
         backend, refusal = verdict(name)
         if refusal is None:
+            if first and backend.instant:
+                break  # a live run without one of its settings shows more than a recording
             if not backend.lacks.keys() & set(wanted):
                 return backend
             first = first or backend

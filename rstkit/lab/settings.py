@@ -97,16 +97,16 @@ def split_values(programs: Mapping[str, Program], values: Mapping[str, Any]) -> 
 
     A function takes a value by each parameter after its first, a command by a place in braces.
     """
-    takes = {host: _takes(host, program) for host, program in programs.items()}
-    known = sorted({name for names in takes.values() for name in names} | SETTINGS.keys())
+    taken = {host: takes(host, program) for host, program in programs.items()}
+    known = sorted({name for names in taken.values() for name in names} | SETTINGS.keys())
     unknown = sorted(values.keys() - set(known))
     if unknown:
         raise SettingError(f"no program and no lab setting is named {', '.join(unknown)}. Known: {', '.join(known)}.")
-    for host, names in takes.items():
+    for host, names in taken.items():
         missing = sorted(name for name, needed in names.items() if needed and name not in values)
         if missing:
             raise SettingError(f"the {host} needs a value for {', '.join(missing)}. Known: {', '.join(known)}.")
-    return {host: {name: values[name] for name in names if name in values} for host, names in takes.items()}
+    return {host: {name: values[name] for name in names if name in values} for host, names in taken.items()}
 
 
 def fill(command: Sequence[str], values: Mapping[str, Any]) -> list[str]:
@@ -118,7 +118,7 @@ def fill(command: Sequence[str], values: Mapping[str, Any]) -> list[str]:
     return [_PLACE.sub(replace, word) for word in command]
 
 
-def _takes(host: str, program: Program) -> dict[str, bool]:
+def takes(host: str, program: Program) -> dict[str, bool]:
     """The names that a program takes, each with whether it must be given."""
     if isinstance(program, list | tuple) and program and all(isinstance(word, str) for word in program):
         places = [match[1] for word in program for match in _PLACE.finditer(word) if match[1]]
