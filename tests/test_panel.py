@@ -1,6 +1,7 @@
 """The panel over a lab that is played by the test: what it shows, when it runs, what it leaves behind."""
 
 import _thread
+import importlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,6 +19,7 @@ from rstkit.contrast import contrast
 from rstkit.diagram import sequence_diagram
 from rstkit.errors import LabError, LabUnavailable, SettingError
 from rstkit.lab import Lab
+from rstkit.lab.choice import BACKENDS
 from rstkit.panel import Panel, explore
 from rstkit.text import describe
 from rstkit.trace import Trace
@@ -426,6 +428,12 @@ def test_what_a_run_waits_for_is_said_beside_the_buttons(lab: PlayedLab, page: P
     shown = explore(server, client, nap=(0.0, 3.0, 0.5), rtt=(0, 200, 10), text=fixed("a"))
     lab.tell("Booting <a kernel>.")
     assert "Booting &lt;a kernel&gt;." in shown._status.value
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_each_backend_says_whether_its_runs_take_time(name: str) -> None:
+    backend = getattr(importlib.import_module(f"rstkit.lab.{name}"), BACKENDS[name])
+    assert backend.instant is (name == "recorded")
 
 
 def test_runs_that_take_no_time_need_no_thread_and_no_stop_button(

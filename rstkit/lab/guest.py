@@ -45,6 +45,7 @@ class Guest:
     """Live runs inside a guest kernel."""
 
     name = "guest"
+    instant = False
     remedy = (
         "On Debian (amd64), sudo apt-get install user-mode-linux; in a container, in its image. "
         f"Or set TMPDIR to a folder that may hold programs (no noexec) and has {2 * _MEMORY} MB free."
