@@ -35,7 +35,7 @@ class Case:
             if packet.source == rst.destination:
                 return packet.sender
         for host, address in self.trace.hosts.items():
-            if address == rst.destination.address:
+            if address == rst.destination.address and host != rst.sender:
                 return host
         return str(rst.destination)
 

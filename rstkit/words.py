@@ -42,7 +42,6 @@ def events(trace: Trace, resets: Sequence[Reset], tags: Tags) -> list[Event]:
 
 def _packets(trace: Trace, resets: Sequence[Reset], tags: Tags) -> Iterator[Event]:
     """The sending and the arrival of each packet."""
-    names = {address: host for host, address in trace.hosts.items()}
     sent = {p.number: f" This is the reset: {reset.cause.title}." for reset in resets for p in reset.packets}
     provoked = {
         reset.trigger.number: f" It provokes the RST, packet {reset.packet.number}."
@@ -58,7 +57,9 @@ def _packets(trace: Trace, resets: Sequence[Reset], tags: Tags) -> Iterator[Even
         text = f"{tag}The {packet.sender} sends packet {packet.number}: {label}.{lost}{sent.get(packet.number, '')}"
         yield Event(packet.sent, text, routine, packet.lost is not None)
         if packet.arrived is not None:
-            receiver = names.get(packet.destination.address, packet.destination.address)
+            address = packet.destination.address  # over the loopback interface the sender's as well
+            receivers = (host for host, its in trace.hosts.items() if its == address and host != packet.sender)
+            receiver = next(receivers, address)
             text = f"{tag}Packet {packet.number} reaches the {receiver}.{provoked.get(packet.number, '')}"
             yield Event(packet.arrived, text, routine and "arrival")
 

@@ -37,6 +37,7 @@ SERVE = {
     },
     "diagram": {"beside", "dissect", "drawing", "layers", "sheet", "theme", "timeline"},
     "text": {"contrast", "strands", "words"},
+    "cli": {"doctor"},
     "panel": {"background", "card", "record", "runs"},
 }
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}

@@ -25,7 +25,7 @@ class Lab:
 
     A program is a function that takes the server's address, ``(host, port)``, as its first
     argument, or a command as a list of strings in which ``{host}`` and ``{port}`` stand for it.
-    ``tell`` is called with a sentence where something takes long. LabUnavailable where this
+    ``tell`` is called with a sentence where something takes long, or a value does not apply here. LabUnavailable where this
     machine has no backend, and SettingError where ``RSTKIT_BACKEND`` names none.
     """
 
@@ -84,6 +84,8 @@ class Lab:
             self._run = None
             self._running.release()
         notes = [f"{name}={values[name]!r} does not apply: {why}." for name, why in lacking.items()]
+        for note in notes:
+            self._tell(note)
         return dataclasses.replace(trace, problems=(*trace.problems, *notes)) if notes else trace
 
     def stop(self) -> None:

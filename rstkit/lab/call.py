@@ -26,6 +26,7 @@ def call(spec: dict[str, Any], recorder: sockets.Recorder, go: int) -> int:
     for name, lines in spec["sources"].items():  # a cell's source, for tracebacks
         linecache.cache[name] = (0, None, lines, name)
     function, arguments, values = pickle.loads(base64.b64decode(spec["function"]))  # noqa: S301 - the learner's own
+    recorder.ready()
     os.read(go, 1)
     os.close(go)
     status = 0

@@ -33,6 +33,11 @@ def verdict(name: str) -> Verdict:
     return _verdicts[name]
 
 
+def tried(name: str) -> bool:
+    """Whether a backend has been probed, and so may be in use."""
+    return name in _verdicts
+
+
 def choose(wanted: Collection[str] = ()) -> Backend:
     """The first backend that works here and has the settings ``wanted``, or else the first that works.
 

@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
+from .clock import clock
+
 if sys.platform == "linux":
     import fcntl
 
-# on Windows, before Python 3.13, time.monotonic_ns() moves in steps of 16 ms
-clock = time.perf_counter_ns if sys.platform == "win32" else time.monotonic_ns
 _SHOWN = 40  # bytes of data that a record shows
 _TCP_CLOSE = 7  # net/tcp_states.h
 _real_sleep = time.sleep
@@ -43,8 +43,15 @@ class Recorder:
         self._sockets = itertools.count(1)
         self._lock = threading.Lock()
 
+    def ready(self) -> None:
+        """Tell that the program has been loaded: by an empty line, which is no record."""
+        self._write(b"\n")
+
     def write(self, *record: Any) -> None:
-        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        """Write one record: a JSON array on a line of its own."""
+        self._write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
+
+    def _write(self, line: bytes) -> None:
         with self._lock:
             try:
                 if os.fstat(self._descriptor).st_ino == self._inode:

@@ -13,10 +13,12 @@ from collections import Counter, deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from .clock import realtime_offset
+
 _ETH_P_ALL = 3
-_SOL_PACKET, _PACKET_IGNORE_OUTGOING = 263, 23
+IGNORE_OUTGOING = 263, 23, 1  # SOL_PACKET, PACKET_IGNORE_OUTGOING
 _SO_TIMESTAMPNS = 35
-_ANCILLARY = socket.CMSG_SPACE(16)
+ANCILLARY = 64  # bytes: room for a timestamp
 MOST_FRAMES = 50_000
 _BATCH = 64
 
@@ -36,7 +38,7 @@ class Wire:
     """Two ends, named as the hosts they lead to; made in the network namespace that holds the devices."""
 
     def __init__(self, hosts: Sequence[str]) -> None:
-        self.ends = {host: _open(host) for host in hosts}
+        self.ends = {host: open_end(host) for host in hosts}
         self._other = dict(zip(hosts, reversed(hosts), strict=True))
         self._queue: deque[tuple[int, Frame]] = deque()
         self.frames: list[Frame] = []
@@ -57,7 +59,7 @@ class Wire:
         self._loss = loss / 100
         self._random.seed(seed)
         self._drop = drop
-        self._realtime_offset = _realtime_offset()
+        self._realtime_offset = realtime_offset()
 
     @property
     def in_flight(self) -> int:
@@ -74,13 +76,12 @@ class Wire:
         taken = []
         for _ in range(_BATCH):
             try:
-                data, ancillary, _, _ = self.ends[host].recvmsg(65536, _ANCILLARY)
+                data, ancillary, _, _ = self.ends[host].recvmsg(65536, ANCILLARY)
             except (BlockingIOError, InterruptedError):
                 break
             if data[0] & 1:  # the group bit of the destination's MAC address
                 continue
-            # never later than now: the wall clock, which the kernel's timestamps follow, may be set back
-            frame = Frame(host, min(self._time(ancillary), time.monotonic_ns()), data)
+            frame = Frame(host, kernel_time(ancillary, self._realtime_offset), data)
             self._sent[host] += 1
             if (host, self._sent[host]) in self._drop:
                 frame.lost = "dropped: on the list of frames to drop"
@@ -113,29 +114,24 @@ class Wire:
         except OSError as error:  # ENOBUFS: the receiving device's queue is full
             frame.arrived, frame.lost = None, f"lost: the receiver's queue was full ({error.strerror})"
 
-    def _time(self, ancillary: list[tuple[int, int, bytes]]) -> int:
-        for level, kind, data in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
-                seconds, nanoseconds = struct.unpack("=qq", data)
-                return int(seconds * 10**9 + nanoseconds - self._realtime_offset)
-        return time.monotonic_ns()
 
+def kernel_time(ancillary: list[tuple[int, int, bytes]], offset: int) -> int:
+    """The kernel's timestamp of a frame on CLOCK_MONOTONIC; ``offset`` is how far the wall clock is ahead of that.
 
-def _realtime_offset() -> int:
-    """How far CLOCK_REALTIME is ahead of CLOCK_MONOTONIC, in nanoseconds.
-
-    Of several readings the one that took least time counts: this process may be put off between two clocks.
+    It is never later than now: the wall clock, which the kernel's timestamps follow, may be set back.
     """
-    readings = []
-    for _ in range(5):
-        before, wall, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
-        readings.append((after - before, wall - (before + after) // 2))
-    return min(readings)[1]
+    now = time.monotonic_ns()
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
+            seconds, nanoseconds = struct.unpack("=qq", data)
+            return min(int(seconds * 10**9 + nanoseconds - offset), now)
+    return now
 
 
-def _open(device: str) -> socket.socket:
+def open_end(device: str) -> socket.socket:
+    """A socket for all frames that a device receives, each with the kernel's timestamp (packet(7))."""
     end = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
-    end.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+    end.setsockopt(*IGNORE_OUTGOING)
     end.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
     end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
     end.bind((device, _ETH_P_ALL))
