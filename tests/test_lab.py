@@ -577,7 +577,7 @@ def test_two_hundred_runs_in_a_row(lab: Lab) -> None:
     assert isinstance(lab.backend, Namespaces)
     assert lab.backend._server
     server = lab.backend._server.pid
-    assert wait_until(lambda: len(descendants(server)) <= 2)
+    assert wait_until(lambda: len(descendants(server)) <= 4)  # the spare pair: keeper, supervisor, two programs
     status = subprocess.run(["ps", "-o", "stat=", "--ppid", str(server)], check=False, capture_output=True, text=True)
     assert len(status.stdout.split()) <= 1  # the keeper of the spare pair, and none that waits for its parent
 

@@ -2,9 +2,10 @@
 
 import contextlib
 import os
+import socket
 from typing import Any
 
-from . import kernel, program
+from . import kernel, message, program
 from .netlink import Route
 from .observe import Counters, SocketTable
 from .settings import ADDRESSES
@@ -65,28 +66,43 @@ class Host:
 
 
 class Process(Told):
-    """A program that was forked onto a host and waits to be let go."""
+    """A process that was forked onto a host, and waits to be told its program and to be let go.
 
-    def __init__(self, host: Host, spec: dict[str, Any]) -> None:
+    It is forked before a run needs it: in a guest kernel a fork takes some 20 ms.
+    """
+
+    def __init__(self, host: Host) -> None:
         super().__init__()
         self.host = host.name
-        go, self._go = os.pipe()
+        orders, self._orders = socket.socketpair()
         self.records_end, records = os.pipe()
         self.output_end, output = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            program.run(spec, host.namespace, go, records, output)
-        for descriptor in (go, records, output):
+            self._orders.detach()  # closed with all others; the object must not close a number that is another's then
+            program.run(host.namespace, orders.detach(), records, output)
+        orders.close()
+        for descriptor in (records, output):
             os.close(descriptor)
         for descriptor in (self.records_end, self.output_end):
             os.set_blocking(descriptor, False)
 
+    def load(self, spec: dict[str, Any]) -> None:
+        """Tell it its program, which it loads; its first record says that it has."""
+        with contextlib.suppress(OSError):
+            message.send(self._orders, spec)
+
+    def dismiss(self) -> None:
+        """Have it end without a program, and wait for that."""
+        self._orders.close()
+        os.waitpid(self.pid, 0)
+
     def start(self, now: int) -> None:
         """Let the program go."""
         self.started = now
-        with contextlib.suppress(BrokenPipeError):  # it is gone already: it could not be loaded
-            os.write(self._go, b"g")
-        os.close(self._go)
+        with contextlib.suppress(OSError):  # it is gone already: it could not be loaded
+            self._orders.send(b"g")
+        self._orders.close()
 
     def read(self, descriptor: int) -> bool:
         """Take what came on one of the two pipes; False once it is closed."""

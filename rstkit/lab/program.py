@@ -5,20 +5,21 @@ import fcntl
 import gc
 import os
 import signal
+import socket
 import sys
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from . import kernel, sockets
+from . import kernel, message, sockets
 from .call import call, open_streams, tell
 
 _HIGH = 500  # where the recorder's descriptor lies, out of the way of the program's own
 
 
-def run(spec: dict[str, Any], namespace: int, go: int, records: int, output: int) -> NoReturn:
-    """Become the program, in a process just forked; wait for a byte on ``go``, run, and end.
+def run(namespace: int, orders: int, records: int, output: int) -> NoReturn:
+    """Be a program, in a process just forked: wait for it on ``orders``, load it, wait for a byte, run it, and end.
 
-    ``spec`` is what `rstkit.lab` made of a function or a command. The descriptors are the host's
-    network namespace and the ends of three pipes.
+    What comes is what `rstkit.lab.spec` made of a function or a command. The descriptors are the
+    host's network namespace, a socket, and the ends of two pipes.
     """
     status = 1
     try:
@@ -26,16 +27,22 @@ def run(spec: dict[str, Any], namespace: int, go: int, records: int, output: int
         kernel.setns(namespace, kernel.CLONE_NEWNET)
         os.setsid()
         os.setpriority(os.PRIO_PROCESS, 0, 5)  # on a busy machine the wire goes first
+        orders, records = _arrange(orders, records, output)
+        line = socket.socket(fileno=orders)
+        spec = message.receive(line)
+        line.detach()
+        if spec is None:
+            os._exit(0)  # no program for this host
         os.chdir(spec["folder"])
         os.environ.clear()
         os.environ.update(spec["environment"])
-        go, records = _arrange(go, records, output)
         recorder = sockets.install(records) if "function" in spec else sockets.Recorder(records)
         try:
             if "function" in spec:
-                status = call(spec, recorder, go)
+                status = call(spec, recorder, orders)
             else:
-                os.read(go, 1)
+                recorder.ready()
+                os.read(orders, 1)
                 signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it; programs expect it
                 os.execvp(spec["command"][0], spec["command"])  # noqa: S606 - no shell is what is meant
         except BaseException as error:
@@ -47,14 +54,14 @@ def run(spec: dict[str, Any], namespace: int, go: int, records: int, output: int
         os._exit(status)
 
 
-def _arrange(go: int, records: int, output: int) -> tuple[int, int]:
-    """Leave nothing open but the standard streams and the two pipes, those out of the way."""
+def _arrange(orders: int, records: int, output: int) -> tuple[int, int]:
+    """Leave nothing open but the standard streams and the ways to the supervisor, those out of the way."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    go = fcntl.fcntl(go, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    orders = fcntl.fcntl(orders, fcntl.F_DUPFD_CLOEXEC, _HIGH)
     records = fcntl.fcntl(records, fcntl.F_DUPFD_CLOEXEC, _HIGH + 1)
-    os.closerange(3, go)
+    os.closerange(3, orders)
     os.closerange(records + 1, os.sysconf("SC_OPEN_MAX"))
     open_streams()
-    return go, records
+    return orders, records

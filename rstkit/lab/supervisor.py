@@ -65,7 +65,7 @@ class Stage:
         self._wire = Wire(list(self._hosts))
         client.configure(server)
         server.configure(client)
-        self._processes: dict[str, Process] = {}
+        self._processes = {name: Process(host) for name, host in self._hosts.items()}
         self._watch = Watch(lambda host, local, peer: self._hosts[host].sockets.look(local, peer))
         self._reasons: ResetReasons | None = None
 
@@ -87,8 +87,12 @@ class Stage:
         self._wire.set_up(settings["rtt"], settings["loss"], settings["seed"], drop)
         self._listener = (ADDRESSES["server"][settings["ip"]], settings["port"])
         self._reasons = ResetReasons(self._tracepoint) if self._tracepoint else None
-        for name, spec in request["programs"].items():
-            self._processes[name] = Process(self._hosts[name], spec)
+        for name in self._processes.keys() - request["programs"].keys():
+            self._processes.pop(name).dismiss()
+        self._processes = {name: self._processes[name] for name in request["programs"]}
+        for name, process in self._processes.items():
+            process.load(request["programs"][name])
+        self._wait_for_programs(settings["duration"])
         before = {name: host.counters.read() for name, host in self._hosts.items()}
         zero, epoch = time.monotonic_ns(), time.time_ns()
         outcome = self._loop(zero + round(settings["duration"] * 1e9))
@@ -111,6 +115,17 @@ class Stage:
             "reasons": self._reasons.read() if self._reasons else None,
             "programs": {name: process.as_json() for name, process in self._processes.items()},
         }
+
+    def _wait_for_programs(self, at_most: float) -> None:
+        """Wait until each program is loaded, or cannot be; or until the notebook has something to say."""
+        deadline = time.monotonic() + at_most
+        pending = {process.records_end: process for process in self._processes.values()}
+        while pending and (left := deadline - time.monotonic()) > 0:
+            ready = select.select([*pending, self._notebook.fileno()], [], [], left)[0]
+            if self._notebook.fileno() in ready:
+                return
+            for end in ready:
+                pending.pop(end).read(end)
 
     def _loop(self, deadline: int) -> str:
         """Carry frames, watch and wait, until the run is over; how it ended."""
