@@ -130,7 +130,8 @@ class Drawing:
             self.layers("muted", "text").say(self.middle, 43 - HEAD, escape(remark))
 
     def _remark(self) -> str:
-        remarks = [self.trace.origin] if self.trace.origin else []
+        room = int(self.sheet.width / text_width("0", LABEL_SIZE)) - 4
+        remarks = [clip(self.trace.origin, room)] if self.trace.origin else []
         if self.sheet.prefixes:
             of = self.sheet.prefixes.get(self.sheet.connection, "").removesuffix(": ")
             remarks.append(f"{len(self.sheet.prefixes)} connections" + (f", states of port {of}" if of else ""))

@@ -23,7 +23,7 @@ from .lab.recorded import RECORD
 from .recordings import FOLDER, write
 
 _AT_ONCE = 6  # runs, which sleep more than they work
-_STEPS = 21  # the most values of one slider, with the others at their start
+_STEPS = 51  # the most values of one slider, with the others at their start
 
 
 def grid(controls: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -59,7 +59,7 @@ class Recording:
         """What the run showed; its backend is ``recorded``. TraceError where it is damaged."""
         trace: Trace = _read(self.file, self.member, from_dict)
         if trace.backend != RECORDED:
-            raise TraceError(f"{self.file}: {self.member} does not say that it was recorded.")
+            raise TraceError(f"{self.file}, {self.member}: it does not say that it was recorded.")
         return trace
 
 

@@ -7,7 +7,7 @@ in a browser's Python no other is to be had. Those that take time are for `backg
 import time
 from typing import Any, Protocol
 
-from .errors import LabError
+from .errors import LabError, ProgramChanged
 from .lab import Lab, Program
 from .trace import Trace
 
@@ -67,7 +67,10 @@ class Runs:
             self._view.failed(error)
 
     def _carry_out(self, values: dict[str, Any]) -> Trace:
-        return self._lab.run(*self._programs, **values)
+        try:
+            return self._lab.run(*self._programs, **values)
+        except ProgramChanged as changed:  # its problems say so, which a person reads
+            return changed.original
 
 
 def runs_for(view: View, lab: Lab, server: Program | None, client: Program) -> Runs:

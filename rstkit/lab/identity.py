@@ -57,7 +57,8 @@ def _texts(function: Any, seen: set[str]) -> Iterator[str]:
     """
     source = textwrap.dedent(inspect.getsource(function))
     if isinstance(function, FunctionType):
-        known, used = function.__globals__ | _enclosed(function), set(_names(function.__code__))
+        enclosed = _enclosed(function)
+        known, used = function.__globals__ | enclosed, {*_names(function.__code__), *enclosed}
     else:
         known = vars(inspect.getmodule(function))
         used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
@@ -84,8 +85,8 @@ def _used(name: str, value: Any, home: str, seen: set[str]) -> Iterator[str]:
 
 
 def _names(code: CodeType) -> Iterator[str]:
-    """The names that code looks up outside of itself (and those of attributes, among them)."""
-    yield from (*code.co_names, *code.co_freevars)
+    """The names that code looks up in its module (those of attributes are among them)."""
+    yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names(constant)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import LabUnavailable, TraceError
+from ..errors import LabUnavailable, ProgramChanged, TraceError
 from ..recordings import Identity, Recording, folders, plain, recordings
 from ..stored import plain_value, to_dict
 from ..trace import RECORDED, Trace
@@ -58,8 +58,11 @@ class Recorded:
     def close(self) -> None:
         """Do nothing: nothing is kept open."""
 
-    def find(self, job: Job) -> tuple[Recording, list[str]]:
-        """The recording for a job, and what it shows in place of what was asked for, in sentences."""
+    def find(self, job: Job) -> tuple[Recording, str, str]:
+        """The recording for a job, and in a sentence each which programs and which values are others than asked for.
+
+        LabUnavailable where there is no recording of programs like these.
+        """
         asked = {host: identity(host, program) for host, program in job.programs.items()}
         known = recordings()
         same = [recording for recording in known if _same(asked, recording.programs)]
@@ -73,13 +76,8 @@ class Recorded:
         wanted = everything(job)
         found = self._nearest(wanted, same or changed)
         self._at_hand = found.file
-        notes = []
-        if changed:
-            notes.append(_about_programs(asked, found))
         other = {name: value for name, value in found.values.items() if name in wanted and _apart(wanted[name], value)}
-        if other:
-            notes.append(_about_values(wanted, other))
-        return found, notes
+        return found, _about_programs(asked, found) if changed else "", _about_values(wanted, other) if other else ""
 
     def _originals(self, asked: Mapping[str, Identity], known: Iterable[Recording]) -> list[Recording]:
         """The recordings of the programs that those asked for were most likely made from."""
@@ -130,13 +128,23 @@ class RecordedRun:
     def carry_out(self, job: Job) -> Trace:
         """The recording of the job, or the nearest one, which says so in ``problems``.
 
-        LabUnavailable where there is none of programs like these, TraceError where it is damaged.
+        ProgramChanged where only the originals of its programs were recorded: code that judges a
+        run may not take theirs for it. LabUnavailable where there is nothing of the kind, and
+        TraceError where the recording is damaged.
         """
-        recording, notes = self._backend.find(job)
+        recording, other_programs, other_values = self._backend.find(job)
         trace = recording.trace()
-        for note in notes:
-            self._tell(note)
-        return replace(trace, values=_values(job, recording), problems=(*notes, *trace.problems))
+        notes = [other_values] if other_values else []
+        if other_programs:
+            notes.insert(
+                0, f"{other_programs} What is shown is the recording of the original, from {recording.notebook}."
+            )
+        trace = replace(trace, values=_values(job, recording), problems=(*notes, *trace.problems))
+        if other_programs:
+            raise ProgramChanged(f"{other_programs} `rstkit doctor` tells what would make the lab live here.", trace)
+        if other_values:
+            self._tell(other_values)
+        return trace
 
     def stop(self) -> None:
         """Do nothing: there is nothing to wait for."""
@@ -163,8 +171,10 @@ def _values(job: Job, recording: Recording) -> dict[str, Any]:
     keys = {name: name for name in job.settings}
     keys |= {name: f"{host} {name}" for name in job.values for host, taken in job.taken.items() if name in taken}
     values = {name: recording.values[key] for name, key in keys.items() if key in recording.values}
-    same = {name: v for name, v in job.values.items() if name in values and not _apart(v, values[name])}
-    return values | same
+    for name, asked in job.values.items():
+        if name in values and isinstance(asked, int):
+            values[name] = _whole(values[name])
+    return values
 
 
 def _same_names(asked: Mapping[str, Identity], known: Mapping[str, Identity]) -> bool:
@@ -192,6 +202,11 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _whole(value: Any) -> Any:
+    """The value, but a whole number without its point: settings are floats, and people give them as 20."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _apart(wanted: Any, recorded: Any, span: float = 1.0) -> float:
     """How far a recorded value is from the one wanted, in units of ``span``; 0 where they are the same."""
     if _number(wanted) and _number(recorded):
@@ -201,16 +216,13 @@ def _apart(wanted: Any, recorded: Any, span: float = 1.0) -> float:
 
 def _about_programs(asked: Mapping[str, Identity], found: Recording) -> str:
     changed = [p.name for host, p in asked.items() if meaning(p.text) != meaning(found.programs[host].text)]
-    were, original = ("was", "original") if len(changed) == 1 else ("were", "originals")
-    return (
-        f"{' and '.join(changed)} {were} changed, and cannot run: this machine has no live lab. "
-        f"What is shown is the recording of the {original}, from {found.notebook}."
-    )
+    were = "was" if len(changed) == 1 else "were"
+    return f"{' and '.join(changed)} {were} changed, and cannot run: this machine has no live lab."
 
 
 def _about_values(wanted: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     asked, shown = (
-        ", ".join(dict.fromkeys(f"{name.rpartition(' ')[2]}={values[name]!r}" for name in other))
+        ", ".join(dict.fromkeys(f"{name.rpartition(' ')[2]}={_whole(values[name])!r}" for name in other))
         for values in (wanted, other)
     )
     return f"There is no recording at {asked}. What is shown is the nearest one: {shown}."
