@@ -2,7 +2,6 @@
 
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -51,6 +50,8 @@ def _reasons() -> str:
         return "not told; Linux tells it."
     if os.geteuid() != 0:
         return "not told; it takes root (tracepoint tcp:tcp_send_reset)."
+    import subprocess  # noqa: PLC0415 - a browser's Python, which never comes here, has none
+
     # in a process of its own, since this one may have threads, and reading may fork
     here = str(Path(__file__).parents[1])
     missing = subprocess.run(
