@@ -100,7 +100,9 @@ def record(paths: Sequence[Path], command: str, tell: Callable[[str], None]) -> 
         file = notebook.parent / FOLDER / f"{notebook.stem}.zip"
         write(file, kept, command)
         took = time.monotonic() - began
-        tell(f"{file}: {len(kept)} recordings, {file.stat().st_size / 1000:,.0f} kB, made in {took:.0f} s")
+        late = max(run["late"] for run in kept) * 1000
+        size = file.stat().st_size / 1000
+        tell(f"{file}: {len(kept)} recordings, {size:,.0f} kB, no packet more than {late:.1f} ms late, in {took:.0f} s")
 
 
 def _execute(notebook: Path, folder: Path) -> None:

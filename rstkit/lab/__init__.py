@@ -78,8 +78,9 @@ class Lab:
             if self._stop:  # asked for while the hosts were being made
                 self._run.stop()
             trace = self._run.carry_out(job)
-            if RECORD in os.environ:
-                keep(job, trace, Path(os.environ[RECORD]))
+            while RECORD in os.environ and not keep(job, trace, Path(os.environ[RECORD])):
+                self._run = backend.begin(self._tell)
+                trace = self._run.carry_out(job)
         finally:
             self._run = None
             self._running.release()
