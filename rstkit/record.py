@@ -118,5 +118,9 @@ def _execute(notebook: Path, folder: Path) -> None:
     client = NotebookClient(cells, timeout=None, resources={"metadata": {"path": str(notebook.parent)}})
     try:
         client.execute(env=os.environ | {RECORD: str(folder)})
+    except AssertionError:
+        if client.km is not None:
+            raise
+        raise KeyboardInterrupt from None  # nbclient took the interrupt, and stumbles over it
     except CellExecutionError as error:
         raise LabError(f"{notebook} cannot be recorded, for a cell of it failed: {error}") from error

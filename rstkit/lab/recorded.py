@@ -19,6 +19,7 @@ from .job import Job
 RECORD = "RSTKIT_RECORD"  # names the folder in which a live lab keeps each run
 _FAR = 10.0  # how far apart two values are that are no numbers; numbers are at most 1 apart where all is in range
 _LATE, _TRIES = 0.003, 8  # seconds that a packet of a recording may be late; runs in which to find one
+_DOCTOR = "`rstkit doctor` tells what would make the lab live."
 _ALIKE, _AT_HAND = 0.5, 0.3  # the share of its lines that a changed program has kept; in the notebook at hand
 
 
@@ -31,10 +32,7 @@ class Recorded:
         "The course's recordings are installed with rstkit, and `rstkit record` makes those of notebooks of your own "
         "on a machine with a live lab; they belong in a folder `recordings` beside the notebook."
     )
-    about = (
-        "Not live: what is shown was recorded on another machine's kernel, at some of the values. "
-        "A changed program cannot run here."
-    )
+    about = "Not live: what is shown was recorded earlier, at some of the values. A changed program cannot run here."
 
     def __init__(self) -> None:
         self.lacks: Mapping[str, str] = {}
@@ -43,11 +41,11 @@ class Recorded:
     def probe(self) -> str | None:
         """Look for recordings."""
         try:
-            return (
-                None if recordings() else f"there are no recordings in {', '.join(map(str, folders())) or 'any folder'}"
-            )
+            if recordings():
+                return None
         except TraceError as error:
             return str(error)
+        return f"there are no recordings in {', '.join(map(str, folders())) or 'any folder'}"
 
     def warm_up(self) -> None:
         """Do nothing: a recording is at hand at once."""
@@ -71,8 +69,7 @@ class Recorded:
         if not same and not changed:
             names = " and ".join(program.name for program in asked.values())
             raise LabUnavailable(
-                f"This machine has no live lab to run {names}, and no recording shows a program like that. "
-                "`rstkit doctor` tells what would make the lab live here."
+                f"Nothing runs live here, and no recording is of {names} or of anything like it. {_DOCTOR}"
             )
         wanted = everything(job)
         found = self._nearest(wanted, same or changed)
@@ -137,12 +134,10 @@ class RecordedRun:
         trace = recording.trace()
         notes = [other_values] if other_values else []
         if other_programs:
-            notes.insert(
-                0, f"{other_programs} What is shown is the recording of the original, from {recording.notebook}."
-            )
+            notes = [f"{other_programs} What is shown was recorded of the original, in {recording.notebook}.", *notes]
         trace = replace(trace, values=_values(job, recording), problems=(*notes, *trace.problems))
         if other_programs:
-            raise ProgramChanged(f"{other_programs} `rstkit doctor` tells what would make the lab live here.", trace)
+            raise ProgramChanged(f"{other_programs} {_DOCTOR}", trace)
         if other_values:
             self._tell(other_values)
         return trace
@@ -158,13 +153,13 @@ def keep(job: Job, trace: Trace, folder: Path) -> bool:
     wait. False where another run should be tried. LabUnavailable where the run was not live.
     """
     if trace.backend == RECORDED:
-        raise LabUnavailable("Only live runs can be recorded, and this machine has no live lab.")
+        raise LabUnavailable("Only live runs can be recorded, and nothing runs live here.")
     programs = {host: plain(identity(host, program)) for host, program in job.programs.items()}
     values = {name: plain_value(value) for name, value in everything(job).items()}
     key = json.dumps([programs, values], sort_keys=True)
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
     before = json.loads(path.read_text()) if path.exists() else {"late": math.inf, "tries": 0}
-    late, tries = _late(trace), before["tries"] + 1
+    late, tries = _late(trace, job.settings["rtt"]), before["tries"] + 1
     if late < before["late"]:
         before = {
             "programs": programs,
@@ -176,10 +171,10 @@ def keep(job: Job, trace: Trace, folder: Path) -> bool:
     return min(late, before["late"]) <= _LATE or tries >= _TRIES
 
 
-def _late(trace: Trace) -> float:
-    """By how many seconds the packet that was on its way for longest was later than half the round-trip time."""
+def _late(trace: Trace, rtt: float) -> float:
+    """How many seconds longer than half the round-trip time (ms) the slowest packet was on its way."""
     ways = (p.arrived - p.sent for p in trace.packets if p.arrived is not None)
-    return max(ways, default=0.0) - float(trace.values["rtt"]) / 2000
+    return max(ways, default=0.0) - rtt / 2000
 
 
 def _values(job: Job, recording: Recording) -> dict[str, Any]:
@@ -233,7 +228,7 @@ def _apart(wanted: Any, recorded: Any, span: float = 1.0) -> float:
 def _about_programs(asked: Mapping[str, Identity], found: Recording) -> str:
     changed = [p.name for host, p in asked.items() if meaning(p.text) != meaning(found.programs[host].text)]
     were = "was" if len(changed) == 1 else "were"
-    return f"{' and '.join(changed)} {were} changed, and cannot run: this machine has no live lab."
+    return f"{' and '.join(changed)} {were} changed, and cannot run: nothing runs live here."
 
 
 def _about_values(wanted: Mapping[str, Any], other: Mapping[str, Any]) -> str:
