@@ -118,7 +118,9 @@ class LoopbackRun:
     def carry_out(self) -> dict[str, Any] | None:
         """What the run showed, as JSON types (`rstkit.lab.assemble` reads it); None where nobody waits for it."""
         try:
-            self._sniffer = (PacketSniffer if self._platform == "linux" else ScapySniffer)(self._keep)
+            self._sniffer = (PacketSniffer if self._platform == "linux" else ScapySniffer)(
+                self._listener[1], self._keep
+            )
         except Exception as error:  # scapy has exceptions of its own
             return {"refused": f"{error}"}
         for name, spec in self._request["programs"].items():
@@ -132,8 +134,8 @@ class LoopbackRun:
             return None
         if self._watch:
             self._watch.sample()
+        self._not_kept += self._sniffer.stop()  # before what is left is killed: that resets connections
         end_all(self._spared, self._platform, self._processes.values())
-        self._sniffer.stop()
         for process in self._processes.values():
             process.close()
         server = self._processes.get("server")

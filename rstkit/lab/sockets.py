@@ -6,6 +6,7 @@ call that never returns is seen as well. Times are CLOCK_MONOTONIC in nanosecond
 """
 
 import array
+import enum
 import errno
 import itertools
 import json
@@ -110,7 +111,7 @@ class RecordedSocket(socket.socket):
 
         if fileno is None:
             shown = ", ".join(
-                getattr(kind(value), "name", str(value))
+                _member(kind, value)
                 for kind, value in ((socket.AddressFamily, family), (socket.SocketKind, type))
                 if value != -1
             )
@@ -251,6 +252,13 @@ def _ends(of: RecordedSocket | None) -> tuple[str | None, str | None]:
     if of.peer is None and of.fileno() != -1:
         of.find_ends()
     return of.local, of.peer
+
+
+def _member(kind: type[enum.IntEnum], value: int) -> str:
+    try:
+        return kind(value).name
+    except ValueError:  # SOCK_STREAM with SOCK_NONBLOCK, say
+        return str(int(value))
 
 
 def _code(error: OSError) -> str | None:

@@ -27,10 +27,12 @@ class Watch:
 
     def listens(self, host: str, local: Address) -> bool:
         """Whether a socket listens there; it is watched from then on."""
-        found = self._look(host, local, None).state == "LISTEN"
-        if found:
-            self._active[host, local, None] = CLOSED
-        return found
+        found = self._look(host, local, None)
+        if found.state != "LISTEN":
+            return False
+        self._active[host, local, None] = found
+        self.states.append((host, time.monotonic_ns(), local, None, found))
+        return True
 
     def note(self, sender: str, receiver: str, data: bytes) -> None:
         """Have both ends of a frame's connection watched, and looked at soon."""

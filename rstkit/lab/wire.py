@@ -5,6 +5,7 @@ so it knows both ends of every arrow. Broadcasts and multicasts are left lying: 
 that know each other's addresses they belong to no lesson.
 """
 
+import contextlib
 import random
 import socket
 import struct
@@ -17,7 +18,8 @@ from .clock import realtime_offset
 
 _ETH_P_ALL = 3
 IGNORE_OUTGOING = 263, 23, 1  # SOL_PACKET, PACKET_IGNORE_OUTGOING
-_SO_TIMESTAMPNS = 35
+_SO_TIMESTAMPNS, _SO_RCVBUFFORCE = 35, 33
+_BUFFER = 8 << 20
 ANCILLARY = 64  # bytes: room for a timestamp
 MOST_FRAMES = 50_000
 _BATCH = 64
@@ -133,6 +135,8 @@ def open_end(device: str) -> socket.socket:
     end = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
     end.setsockopt(*IGNORE_OUTGOING)
     end.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-    end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+    with contextlib.suppress(PermissionError):  # beyond net.core.rmem_max, where that is allowed
+        end.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
     end.bind((device, _ETH_P_ALL))
     return end
