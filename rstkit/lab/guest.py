@@ -21,7 +21,8 @@ from ..errors import LabUnavailable
 from .serial import SerialLine
 from .supervised import SupervisedRun
 
-_MEMORY = 96  # MiB
+_MEMORY = 128  # MiB
+_AT_ONCE = 3  # runs that it has room for
 _SLOWEST = 60.0  # seconds that a boot may take
 _MODULES = ("kernel/drivers/net/veth.ko", "kernel/lib/crc-ccitt.ko", "kernel/net/ipv6/ipv6.ko")  # ipv6 needs crc-ccitt
 _HERE = str(Path(__file__).parents[2])
@@ -101,7 +102,7 @@ class Guest:
         if not kernel.ready or kernel.ended:
             self.close()  # after which it has said what there was to say
             raise LabUnavailable(f"the guest's kernel did not boot. The last that it said: {kernel.said}")
-        return SupervisedRun(self.name, kernel.line.connect())
+        return _GuestRun(kernel, tell)
 
     def close(self) -> None:
         """End the guest, and with it all that runs in it."""
@@ -119,6 +120,30 @@ class Guest:
                 raise LabUnavailable(found)
             self._kernel, self._owner = _Kernel(found), os.getpid()
             return self._kernel
+
+
+class _GuestRun(SupervisedRun):
+    """A run inside a guest; it waits until there is room for it."""
+
+    def __init__(self, kernel: "_Kernel", tell: Callable[[str], None]) -> None:
+        if not kernel.room.acquire(timeout=0.3):
+            tell(f"Waiting for room in the guest kernel: {_AT_ONCE} runs are under way in it…")
+            kernel.room.acquire()
+        self._room: threading.Semaphore | None = kernel.room
+        try:
+            super().__init__(Guest.name, kernel.line.connect())
+        except BaseException:
+            self._leave()
+            raise
+
+    def _close(self) -> None:
+        super()._close()
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._room:
+            self._room.release()
+            self._room = None
 
 
 class _Found(NamedTuple):
@@ -157,6 +182,7 @@ class _Kernel:
 
     def __init__(self, found: _Found) -> None:
         self.settled = threading.Event()
+        self.room = threading.Semaphore(_AT_ONCE)
         self.ready = self.ended = False
         self.said = ""  # the last words on its console, once it has ended
         self._console = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the guest

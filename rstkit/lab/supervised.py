@@ -77,7 +77,7 @@ class SupervisedRun:
         except BaseException:
             self.end()
             raise
-        self._connection.close()
+        self._close()
         if result is None:
             raise LabError("The lab's supervisor ended during the run. Run again; if it happens again, report it.")
         return result
@@ -95,6 +95,9 @@ class SupervisedRun:
             self._connection.shutdown(socket.SHUT_WR)
             while select.select([self._connection], [], [], 5)[0] and self._connection.recv(1 << 20):
                 pass
+        self._close()
+
+    def _close(self) -> None:
         self._connection.close()
 
 
