@@ -15,7 +15,7 @@ class Page(DisplayPublisher):
         self.outputs: dict[str, dict[str, Any]] = {}
 
     def publish(self, data: Any, *_: Any, transient: Any = None, update: bool = False, **__: Any) -> None:
-        name = transient["display_id"]
+        name = (transient or {}).get("display_id", f"unnamed {len(self.outputs)}")
         assert (name in self.outputs) == update
         self.outputs[name] = data
 
