@@ -87,6 +87,7 @@ def record(paths: Sequence[Path], command: str, tell: Callable[[str], None]) -> 
     LabError where a notebook cannot be executed or runs nothing.
     """
     backend = choose()
+    backend.close()  # each notebook's own process has one of its own
     if backend.name not in ("namespaces", "guest"):
         raise LabUnavailable(f"Only a whole live lab is worth recording. {backend.about}")
     notebooks = [notebook for path in paths for notebook in (sorted(path.glob("*.ipynb")) if path.is_dir() else [path])]
