@@ -12,6 +12,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -117,9 +118,11 @@ def main(path: str, *notebooks: str) -> None:
     from rstkit.lab import choice
 
     choice.BROWSER = True  # in every Python the same way
-    for notebook in map(Path, notebooks):
-        os.chdir(notebook.parent)
-        read(notebook, shell)
+    with tempfile.TemporaryDirectory() as folder:  # notebooks save files
+        os.chdir(folder)
+        for notebook in map(Path, notebooks):
+            read(notebook, shell)
+        os.chdir("/")
     text = _CHANCE.sub("", json.dumps(shown))
     print(json.dumps({"shown": json.loads(text), "imported": sorted(imported), "took": took, "platform": sys.platform}))
 
