@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -401,6 +403,33 @@ def test_the_course_is_recorded_as_it_stands(path: Path, tmp_path: Path, monkeyp
         assert wrong not in outputs, anew
     assert "Not live: recorded on " in outputs
     assert "rstkit-card" in outputs
+
+
+EXECUTE = """
+import sys, nbformat
+from nbclient import NotebookClient
+
+for path in sys.argv[1:]:
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=120).execute()
+    print(sum("Not live: recorded on " in str(cell.get("outputs")) for cell in notebook.cells) > 0)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="hiding /dev takes real root")
+def test_the_course_needs_no_dev(tmp_path: Path) -> None:
+    environment = os.environ | {"RSTKIT_BACKEND": "recorded", "IPYTHONDIR": str(tmp_path)}
+    environment["PYTHONPATH"] = str(Path(rstkit.__file__).parents[1])
+    hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /dev && exec "$@"', "sh"]
+    done = subprocess.run(
+        [*hidden, sys.executable, "-c", EXECUTE, *map(str, NOTEBOOKS)],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["True"] * len(NOTEBOOKS), done.stderr
 
 
 def test_the_recordings_of_the_course_are_small_and_whole() -> None:

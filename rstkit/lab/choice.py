@@ -29,7 +29,10 @@ def verdict(name: str) -> Verdict:
     """What the probe of a backend said; it is asked once."""
     if name not in _verdicts:
         backend: Backend = getattr(importlib.import_module(f".{name}", __package__), BACKENDS[name])()
-        _verdicts[name] = Verdict(backend, backend.probe())
+        try:
+            _verdicts[name] = Verdict(backend, backend.probe())
+        except OSError as error:  # a machine may lack what nobody thought of: /dev/null, memory, processes
+            _verdicts[name] = Verdict(backend, f"trying it failed ({error})")
     return _verdicts[name]
 
 
