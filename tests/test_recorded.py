@@ -362,6 +362,14 @@ def test_the_text_of_a_program_makes_it_anew(tmp_path: Path) -> None:
     assert again.keys() - {"__builtins__"} == {"clock", "pack", "helper", "SIZE", "LIST", "program"}
 
 
+def test_a_program_is_the_same_where_a_library_has_another_private_module(tmp_path: Path) -> None:
+    """Python 3.13 keeps Path in pathlib._local, and others in pathlib."""
+    moved = type("Path", (), {"__module__": "pathlib._local", "__qualname__": "Path"})
+    source = "def program(address):\n    Path('x')\n"
+    texts = [identity("client", changed(source, "program", tmp_path, Path=one)).text for one in (Path, moved)]
+    assert texts == ["from pathlib import Path as Path\n" + source] * 2
+
+
 def test_the_grid_of_a_panel(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def both(address: Any, size: int, kind: str, flag: bool, more: Any, held: int) -> None: ...
 

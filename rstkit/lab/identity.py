@@ -75,7 +75,8 @@ def _used(name: str, value: Any, home: str, seen: set[str]) -> Iterator[str]:
     elif isinstance(value, FunctionType | type) and value.__module__ == home and value.__name__ == name:
         yield from _texts(value, seen)
     elif isinstance(getattr(value, "__module__", None), str) and hasattr(value, "__qualname__"):
-        yield f"from {value.__module__} import {value.__qualname__} as {name}"
+        home = value.__module__.partition("._")[0]  # where it is public: pathlib, for pathlib._local of Python 3.13
+        yield f"from {home} import {value.__qualname__} as {name}"
     else:
         try:
             ast.literal_eval(repr(value))
