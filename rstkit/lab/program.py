@@ -4,10 +4,14 @@ import contextlib
 import fcntl
 import gc
 import os
+import pickle
 import signal
 import socket
 import sys
+import time
 from typing import NoReturn
+
+import cloudpickle
 
 from . import kernel, message, sockets
 from .call import call, open_streams, tell
@@ -28,6 +32,7 @@ def run(namespace: int, orders: int, records: int, output: int) -> NoReturn:
         os.setsid()
         os.setpriority(os.PRIO_PROCESS, 0, 5)  # on a busy machine the wire goes first
         orders, records = _arrange(orders, records, output)
+        _rehearse()
         line = socket.socket(fileno=orders)
         spec = message.receive(line)
         line.detach()
@@ -52,6 +57,31 @@ def run(namespace: int, orders: int, records: int, output: int) -> NoReturn:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(status)
+
+
+def _rehearse() -> None:
+    """Do once, before a run, what programs do: in a guest kernel the first use of a page of memory takes some 50 us.
+
+    Nothing is sent, and nothing is recorded.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    real = socket.socket, time.sleep
+    sockets.install(nowhere)
+    try:
+        os.environ.update(os.environ.copy())
+        pickle.loads(cloudpickle.dumps(lambda connection, size=1: print(connection, size)))  # noqa: S301 - our own
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.settimeout(0)
+            listener.accept()
+        with contextlib.suppress(OSError):
+            socket.create_connection(("255.255.255.255", 1))  # refused by the kernel itself
+        with contextlib.suppress(OSError), socket.socket() as connection:
+            connection.sendall(b"x")
+        time.sleep(0)
+        print(end="")
+    finally:
+        socket.socket, time.sleep = real  # type: ignore[misc]
+        os.close(nowhere)
 
 
 def _arrange(orders: int, records: int, output: int) -> tuple[int, int]:
