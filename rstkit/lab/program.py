@@ -69,7 +69,7 @@ def _rehearse() -> None:
     sockets.install(nowhere)
     try:
         os.environ.update(os.environ.copy())
-        pickle.loads(cloudpickle.dumps(lambda connection, size=1: print(connection, size)))  # noqa: S301 - our own
+        pickle.loads(cloudpickle.dumps(lambda connection, size=1: (connection, size)))  # noqa: S301 - our own
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", 0)) as listener:
             listener.settimeout(0)
             listener.accept()
@@ -78,7 +78,7 @@ def _rehearse() -> None:
         with contextlib.suppress(OSError), socket.socket() as connection:
             connection.sendall(b"x")
         time.sleep(0)
-        print(end="")
+        sys.stdout.write("")
     finally:
         socket.socket, time.sleep = real  # type: ignore[misc]
         os.close(nowhere)
