@@ -25,8 +25,9 @@ class Lab:
 
     A program is a function that takes the server's address, ``(host, port)``, as its first
     argument, or a command as a list of strings in which ``{host}`` and ``{port}`` stand for it.
-    ``tell`` is called with a sentence where something takes long, or a value does not apply here. LabUnavailable where this
-    machine has no backend, and SettingError where ``RSTKIT_BACKEND`` names none.
+    ``tell`` is called with a sentence where something takes long, or where a value does not apply
+    here. LabUnavailable where this machine has no backend, and SettingError where
+    ``RSTKIT_BACKEND`` names none.
     """
 
     def __init__(self, tell: Callable[[str], None] = print) -> None:
