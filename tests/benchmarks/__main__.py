@@ -1,13 +1,17 @@
 """How fast the lab and the diagram are: medians, to be read by a person. Run: python -m tests.benchmarks."""
 
+import os
 import socket
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from rstkit import Lab, Trace, sequence_diagram
+from rstkit.lab.choice import verdict
+from rstkit.lab.guest import Guest
 
 Address = tuple[str, int]
 
@@ -56,9 +60,46 @@ print(time.perf_counter() - began - 0.02)
 """
 
 
-def first_run() -> float:
-    done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=True)
-    return float(done.stdout)
+def first_run(backend: str) -> float:
+    environment = os.environ | {"RSTKIT_BACKEND": backend}
+    done = subprocess.run([sys.executable, "-c", FIRST], env=environment, capture_output=True, text=True, check=True)
+    return float(done.stdout.splitlines()[-1])
+
+
+def memory(group: int) -> float:
+    """MiB of a process group, what processes share counted once (PSS)."""
+    told = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if int((entry / "stat").read_text().rpartition(")")[2].split()[2]) == group:
+                where, rss, pss, *_ = (entry / "smaps_rollup").read_text().splitlines()
+                told[where, rss] = int(pss.split()[1])  # alike in both: one memory, as threads have it
+        except (OSError, ValueError):  # it has ended
+            continue
+    return sum(told.values()) / 1024
+
+
+def measure_guest() -> None:
+    backend, refusal = verdict("guest")
+    if refusal:
+        print(f"no guest: {refusal}")
+        return
+    assert isinstance(backend, Guest)
+    say(
+        "guest: the first run in a new kernel, its boot included",
+        [first_run("guest") for _ in range(5)],
+        "s",
+        "at most 8",
+    )
+    os.environ["RSTKIT_BACKEND"] = "guest"
+    lab = Lab()
+    lab.run(None, knock)
+    assert backend._kernel
+    warm = [1000 * (t - 0.02) for t in times(20, lambda: lab.run(None, knock, rtt=20), pause=1.5)]
+    sizes = [memory(backend._kernel._process.pid)]
+    say("guest: a warm run beyond its round trip", warm, "ms", "at most 150")
+    say("guest: memory after these runs", sizes, "MiB", "at most 160")
+    backend.close()
 
 
 def frame_rate(lab: Lab) -> float:
@@ -81,13 +122,19 @@ def main() -> None:
     say("a warm run beyond its round trip", warm, "ms", "at most 30")
     row = [1000 * (t - 0.02) for t in times(40, lambda: lab.run(None, knock, rtt=20))]
     say("the same, one run right after another", row, "ms", "no aim")
-    say("the first run in a new kernel, imports included", [first_run() for _ in range(7)], "s", "at most 1.5")
+    say(
+        "the first run in a new kernel, imports included",
+        [first_run("namespaces") for _ in range(7)],
+        "s",
+        "at most 1.5",
+    )
     say("the wire, rtt 0", [frame_rate(lab) for _ in range(5)], "frames/s", "at least 5,000")
     for packets, size, count in ((30, 22_000, 15), (2000, 2_400_000, 5)):
         trace = trace_of(lab, size, packets)
         drawn = [1000 * t for t in times(count, lambda trace=trace: sequence_diagram(trace))]  # type: ignore[misc]
         say(f"a diagram of {len(trace.packets)} packets", drawn, "ms", "50" if packets == 30 else "1,000")
     lab.backend.close()
+    measure_guest()
 
 
 if __name__ == "__main__":
