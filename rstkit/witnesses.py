@@ -189,11 +189,18 @@ def _listener_asked(trace: Trace, view: View, trigger: Packet) -> Iterator[Testi
     yield Testimony(Evidence("state", text, packet=trigger.number), _EVERYTHING - gone)
 
 
+def _asked_since(trace: Trace, own: State, rst: Packet) -> bool:
+    """Whether a SYN went out after a sample: then a socket was there that the sample does not know."""
+    ends = (rst.source, rst.destination)
+    asked = (p for p in trace.packets if p.flags & Flags.SYN and (p.source, p.destination) == ends)
+    return any(own.at < p.sent < rst.sent for p in asked)
+
+
 def _state_of_answerer(trace: Trace, view: View, trigger: Packet) -> Iterator[Testimony]:
     """The state of the sender's socket when the packet came that it answered with RST."""
     rst = view.rst
     own = state_at(trace, rst.sender, rst.source, rst.destination, view.at)
-    if own is None:
+    if own is None or _asked_since(trace, own, rst):
         return
     admits = None
     text = f"The {rst.sender}'s socket was in {own.state} when packet {trigger.number} arrived."
