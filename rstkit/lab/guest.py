@@ -159,7 +159,7 @@ def _find() -> _Found | str:
     """Look for a guest kernel and what it needs; or why there is none."""
     if not sys.platform.startswith("linux") or platform.machine() != "x86_64":
         return f"User-Mode Linux is there for Linux on x86_64, and this is {platform.system()} on {platform.machine()}"
-    program = shutil.which("linux.uml") or shutil.which("linux.uml", path=f"{sys.prefix}/share/rstkit/usr/bin")
+    program = shutil.which("linux.uml", path=f"{sys.prefix}/share/rstkit/usr/bin") or shutil.which("linux.uml")
     if not program:
         return "no linux.uml is installed"
     kernels = Path(program).resolve().parent.parent.glob("lib/uml/modules/*")
