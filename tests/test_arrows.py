@@ -17,10 +17,10 @@ PACKAGE = Path(__file__).parent.parent / "rstkit"
 FLOORS = [
     {"", "errors", "tcp"},  # "": the package itself, for its version
     {"trace"},
-    {"stored", "recordings", "capture", "explain", "lab"},
-    {"diagram", "text"},
+    {"stored", "recordings", "capture", "explain", "findings", "lab"},
+    {"diagram", "text", "report"},
     {"compare"},
-    {"panel", "predict", "cli"},
+    {"panel", "predict", "browse", "cli"},
 ]
 # Modules that only serve others live on the floor of those that they serve.
 SERVE = {
@@ -32,7 +32,10 @@ SERVE = {
         "evidence",
         "saw",
         "story",
+        "signs",
+        "aborts",
         "suspects",
+        "view",
         "witnesses",
     },
     "diagram": {"beside", "dissect", "drawing", "layers", "sheet", "theme", "timeline"},
@@ -46,9 +49,9 @@ FLOOR |= {name: FLOOR[served] for served, names in SERVE.items() for name in nam
 # Packages beyond the standard library, and who may import them when loaded.
 FOREIGN = {
     "plotly": {"diagram", "layers"},
-    "ipywidgets": {"panel", "predict"},
+    "ipywidgets": {"panel", "predict", "browse"},
     "traitlets": {"panel"},
-    "IPython": {"panel", "card", "predict"},
+    "IPython": {"panel", "card", "predict", "browse"},
     "cloudpickle": {"lab"},
 }
 
