@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 
 from .causes import CAUSES
-from .conversation import View
 from .evidence import Evidence, Testimony, clears
 from .trace import Call, Program, Trace
+from .view import View
 
 _ENDING = 1.0  # seconds between a RST sent as a process ends and the end as the lab sees it, at the most
 _SLACK = 0.05  # seconds between a RST that leaves the kernel and the time that the wire gives it, at the most
-_BY_CLOSE = frozenset({"unread-data", "linger-zero"})
+_BY_CLOSE = frozenset({"unread-data", "linger-zero", "hurried-close"})
 # What the kernel tells a program whose connection it aborted itself, and the causes it does so for.
 _ABORTED_BY = {"ECONNABORTED": frozenset({"socket-killed"}), "ETIMEDOUT": frozenset({"keepalive-timeout"})}
 
@@ -191,7 +191,8 @@ def _calls_of_abort(view: View, done: Actions, suspected: Set[str]) -> Iterator[
         what, number = f"{'an implicit ' if done.close.implicit else ''}close()", done.close.number
     yield Testimony(
         Evidence("call", f"The RST left during {what} on the {here}.", view.rst.number, number),
-        frozenset(CAUSES) - {"disconnect", "socket-killed", "keepalive-timeout"},
+        frozenset(CAUSES)
+        - {"disconnect", "socket-killed", "keepalive-timeout", "retransmission-timeout", "hurried-close"},
     )
     if "unread-data" in suspected and done.unread is not None:
         text = f"{done.unread:,} of the bytes that had arrived were unread as the {here}'s socket was closed."
@@ -221,6 +222,8 @@ def _calls_before_answer(view: View, done: Actions) -> Iterator[Testimony]:
     yield from _linger2(view, done)
     if done.connect and done.connect.errno and view.syn:
         yield _by_call(f"The {here}'s connect had ended with {done.connect.errno}.", done.connect)
+    if done.connect:
+        yield clears(Evidence("call", f"The {here} had called connect()."), "half-open-scan")
 
 
 def _linger2(view: View, done: Actions) -> Iterator[Testimony]:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from .actions import Actions
 from .causes import Cause
-from .conversation import View
 from .trace import Call, Trace
+from .view import View
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,6 +256,20 @@ _ALL = (
         remedy="Give connect() more time, or find out what delays the SYN ACK.",
     ),
     Cause(
+        key="half-open-scan",
+        title="A half-open port scan",
+        happens="A SYN was made by hand, to see whether the port is open. The kernel of the host it came from knows "
+        "nothing of it, and answers the SYN ACK with RST.",
+        functions=("tcp_v4_rcv", "tcp_v4_send_reset"),
+        rfc="RFC 9293, 3.10.7.1",
+        counters=(),
+        reasons=("NO_SOCKET",),
+        errno="",
+        production="Many ports or many hosts asked by one address, each with one SYN that has few options or none "
+        "(nmap -sS, masscan). The server's program never hears of it.",
+        remedy="See whose address it is. A port that should not be found belongs behind a firewall.",
+    ),
+    Cause(
         key="unknown-connection",
         title="The host knows nothing of this connection",
         happens="A segment came for a connection that this kernel does not have: the host restarted, its FIN or RST "
@@ -283,6 +297,19 @@ _ALL = (
         remedy="Look for the loss on the way: one direction worked, the other did not.",
     ),
     Cause(
+        key="retransmission-timeout",
+        title="Its retransmissions were not answered",
+        happens="This end sent a segment again and again, got no acknowledgment, and gave the connection up with RST, "
+        "as BSD and macOS do (tcp_drop). Linux gives up without one.",
+        functions=(),
+        rfc="RFC 9293, 3.8.3",
+        counters=(),
+        reasons=(),
+        errno="ECONNRESET",
+        production="“Connection timed out” at this end. The other end is dead or cut off, so the RST seldom arrives.",
+        remedy="Look for the loss on the way: one direction worked, the other did not.",
+    ),
+    Cause(
         key="after-normal-close",
         title="A segment came after both ends had closed",
         happens="Both ends had sent FIN. A segment that came after that, a duplicate or one that was delayed, found no "
@@ -296,6 +323,21 @@ _ALL = (
         remedy="None needed.",
     ),
     Cause(
+        key="hurried-close",
+        title="Aborted after the other end had closed",
+        happens="The other end had sent its FIN, and all data of both had arrived. In place of a FIN of its own this "
+        "end sent RST: a client in a hurry, that spares itself the rest of the closing.",
+        functions=("__tcp_close", "tcp_send_active_reset"),
+        rfc="RFC 9293, 3.10.5",
+        counters=(),
+        reasons=(),
+        errno="",
+        production="Health checks, connection pools, and clients that set linger 0 or do not read all. A program that "
+        "had closed notices nothing.",
+        remedy="Harmless: none needed. A peer that had only shut down its sending side (SHUT_WR) sees ECONNRESET; then "
+        "let this end close without linger 0, and read all before.",
+    ),
+    Cause(
         key="firewall-reject",
         title="A firewall rejected the packet with RST",
         happens="A rule of a firewall, on the host or in front of it, answers with a RST of its own making (Linux: "
@@ -307,6 +349,21 @@ _ALL = (
         errno="ECONNREFUSED",
         production="“Connection refused” although the server listens; another TTL than the server's packets have.",
         remedy="Read the rules' counters on the way (nft list ruleset, iptables -L -v -n).",
+    ),
+    Cause(
+        key="state-lost",
+        title="A device on the way had forgotten the idle connection",
+        happens="The connection was idle, and a NAT, firewall or load balancer between the ends dropped it from its "
+        "table. The next segment belonged to nothing that it knew, and it answered with RST.",
+        functions=(),
+        rfc="RFC 5382, 5",
+        counters=(),
+        reasons=(),
+        errno="ECONNRESET",
+        production="Resets on the first use after a pause: database pools, SSH sessions, long polls. The pauses are "
+        "longer than a limit that the device has (minutes, as a rule).",
+        remedy="Send keepalives more often than the device forgets (TCP_KEEPIDLE), or raise its limit; give a pool a "
+        "shorter idle time than the device's.",
     ),
     Cause(
         key="injected",

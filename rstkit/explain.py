@@ -5,19 +5,23 @@ sockets and the calls of the programs, in this order, rule some of them out. Wha
 answer: one cause, or several, and then it says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .actions import actions, ask_program
 from .case import Case, provoking_call
 from .causes import CAUSES, Cause
-from .conversation import View, conversations, look, resets_of
+from .conversation import conversations, look, resets_of, round_trip
 from .evidence import Evidence
 from .saw import saw
 from .story import seen, why
 from .suspects import Suspects, suspects
+from .tcp import Endpoint
 from .trace import Call, Packet, Trace
+from .view import View
 from .witnesses import ask_kernel
+
+CAPTURE = "capture"  # the backend of a trace whose packets have the times of one point on their way
 
 __all__ = ["Evidence", "Reset", "explain"]
 
@@ -67,7 +71,7 @@ def explain(trace: Trace) -> list[Reset]:
     A RST that an end sends again on the same connection is part of the same reset. With packets
     alone the confidence is never more than likely.
     """
-    views = [look(c, resets) for c in conversations(trace.packets) for resets in resets_of(c)]
+    views = [view for conversation in conversations(trace.packets) for view in _views(conversation, trace.backend)]
     suspected = [suspects(view, trace.packets) for view in views]
     of_host: dict[str, list[frozenset[str]]] = {}
     for view, by_packets in zip(views, suspected, strict=True):
@@ -77,6 +81,15 @@ def explain(trace: Trace) -> list[Reset]:
         for view, by_packets in zip(views, suspected, strict=True)
     ]
     return sorted(found, key=lambda reset: reset.packet.number)
+
+
+def _views(conversation: Sequence[Packet], backend: str) -> Iterator[View]:
+    ends: dict[Endpoint, float | None] = {}
+    for resets in resets_of(conversation):
+        end = resets[0].source
+        if end not in ends:
+            ends[end] = round_trip(conversation, end) if backend == CAPTURE else None
+        yield look(conversation, resets, ends[end])
 
 
 def _explain(trace: Trace, view: View, by_packets: Suspects, of_host: Sequence[frozenset[str]]) -> Reset:

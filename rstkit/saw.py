@@ -1,9 +1,9 @@
 """What the programs saw of a reset: from their recorded calls, or what the kernel tells a program in that state."""
 
 from .case import Case, provoking_call
-from .conversation import is_syn, is_syn_ack
 from .tcp import Flags, after
 from .trace import Call
+from .view import is_syn, is_syn_ack
 
 _MOST_CALLS = 3  # calls of one program that are told
 

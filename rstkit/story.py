@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from .case import Case
-from .conversation import is_syn, is_syn_ack
 from .evidence import Evidence
 from .tcp import Flags
+from .view import is_syn, is_syn_ack
 from .witnesses import state_at
 
 
@@ -190,6 +190,37 @@ def _gave_up(case: Case) -> str:
     )
 
 
+def _half_open(case: Case) -> str:
+    syn = case.view.syn
+    asked = f"packet {syn.number} (a SYN) was made by hand" if syn else "a SYN was made by hand"
+    return (
+        f"{asked}, to see whether the port is open: the kernel of {case.sender} knew nothing of it and answered "
+        f"{_trigger(case)} with RST."
+    )
+
+
+def _hurried(case: Case) -> str:
+    fin = case.view.peer_fin
+    closed = f"{case.receiver} had closed" + (f" (its FIN is packet {fin.number})" if fin else "")
+    return (
+        f"{closed} and all data had arrived; {case.sender} then aborted in place of closing. Nothing it had sent is "
+        "lost."
+    )
+
+
+def _state_lost(case: Case) -> str:
+    return (
+        f"{_trigger(case)} came after {case.sender} had sent nothing for {case.view.idle:.1f} s: a device on the way "
+        "had forgotten the connection, and answered in its name."
+    )
+
+
+def _retransmissions(case: Case) -> str:
+    repeats = case.view.repeats
+    what = f"packet {repeats[0].number} {len(repeats)} times" if repeats else "a segment again and again"
+    return f"{case.sender} had sent {what} and got no acknowledgment, so it gave the connection up."
+
+
 def _after_close(case: Case) -> str:
     return f"both ends had sent FIN before {_trigger(case)} arrived at {case.sender}, where no socket was left for it."
 
@@ -233,6 +264,10 @@ _WHY: dict[str, Callable[[Case], str]] = {
     "after-normal-close": _after_close,
     "firewall-reject": _firewall,
     "injected": _injected,
+    "half-open-scan": _half_open,
+    "hurried-close": _hurried,
+    "state-lost": _state_lost,
+    "retransmission-timeout": _retransmissions,
     "other": _other,
 }
 

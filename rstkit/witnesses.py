@@ -6,10 +6,10 @@ Each gives evidence, and says which of the suspected causes it leaves possible.
 from collections.abc import Iterator, Mapping, Sequence, Set
 
 from .causes import CAUSES
-from .conversation import View, is_syn
 from .evidence import Evidence, Testimony, clears
 from .tcp import Endpoint, Flags
 from .trace import Packet, Reason, State, Trace
+from .view import View, is_syn
 
 _REASON_WINDOW = 0.05  # seconds between the tracepoint and the frame on the wire, at the most
 _SKEW = 0.001  # seconds by which their clocks may differ, at the most
@@ -41,6 +41,7 @@ _GONE = frozenset(
         "fin-wait2-timed-out",
         "ack-to-listener",
         "connect-aborted",
+        "half-open-scan",
         "unknown-connection",
         "gave-up",
         "after-normal-close",
@@ -54,7 +55,7 @@ _LEFT_FROM = {
     "LAST_ACK": frozenset({"after-normal-close", "gave-up"}),
     "CLOSING": frozenset({"after-normal-close", "gave-up"}),
 }
-_NOT_TCP = frozenset({"firewall-reject", "injected"})
+_NOT_TCP = frozenset({"firewall-reject", "injected", "state-lost"})
 
 
 def ask_kernel(trace: Trace, view: View, suspected: Set[str], of_host: Sequence[Set[str]]) -> Iterator[Testimony]:

@@ -279,7 +279,7 @@ def test_states_tell_a_forgotten_connection_from_one_that_is_closed() -> None:
             "likely",
         ),
         # the SYN ACK finds no socket
-        ("c S 0 0 0 0.0\n s S. 0 1 0 0.5\n c R 1 0 0 0.51", "connect-aborted", 2, "likely"),
+        ("c S 0 0 0 0.0\n s S. 0 1 0 0.5\n c R 1 0 0 0.51", "half-open-scan connect-aborted", 2, "likely"),
         # probes at one interval, without an answer, and the RST an interval later
         (
             f"{HANDSHAKE} x s . 0 1 0 10.0\n x s . 0 1 0 11.0\n x s . 0 1 0 12.0\n s R. 1 1 0 13.0",
@@ -292,7 +292,10 @@ def test_states_tell_a_forgotten_connection_from_one_that_is_closed() -> None:
         # the last ACK of the handshake is answered with RST
         (f"{HANDSHAKE} s R 1 0 0 0.03", "accept-queue-overflow listener-closed", 3, "ambiguous"),
         # the capture began in the middle, and one side is silent
-        ("c P. 100 200 5 0.0\n s R 200 0 0 0.01", "unknown-connection ack-to-listener injected", 1, "ambiguous"),
+        ("c P. 100 200 5 0.0\n s R 200 0 0 0.01", "unknown-connection ack-to-listener injected",
+            1,
+            "ambiguous",
+        ),
         # the server answered before, and knows nothing of it now
         (
             f"{HANDSHAKE} c P. 1 1 5 0.03\n s . 1 6 0 0.04\n c P. 6 1 5 9.0\n s R 1 0 0 9.01",
