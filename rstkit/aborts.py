@@ -13,7 +13,7 @@ _MANY = 4  # sendings of one segment after which a timer may have had enough
 
 def abort(view: View) -> tuple[tuple[str, ...], bool]:
     """The keys of the causes, the likeliest first, and whether the first is far likelier than the others."""
-    if not view.sent and _refuses(view):
+    if _refuses(view):
         return ("no-listener", "firewall-reject"), True
     keys = list(_ABORTS)
     if view.may_have_received:
@@ -45,7 +45,9 @@ def abort(view: View) -> tuple[tuple[str, ...], bool]:
 
 
 def _refuses(view: View) -> bool:
-    """Whether a RST from an end that was silent refuses a SYN: seq 0, or another where a system is free with it."""
+    """Whether it refuses a SYN, captured or not: with seq 0, or with another where a system is free with it."""
+    if view.sent:
+        return view.rst.seq == 0 != view.next_to_send
     return view.rst.seq == 0 or (bool(view.received) and all(is_syn(p) for p in view.received))
 
 

@@ -4,13 +4,17 @@ from dataclasses import dataclass
 
 from .actions import Actions
 from .causes import Cause
+from .signs import Sign
 from .trace import Call, Trace
 from .view import View
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """All that is known of one reset, the cause that was found, how sure that is, and whether others remain."""
+    """All that is known of one reset, the cause that was found, how sure that is, and whether others remain.
+
+    ``signs`` speak against the RST being its end's own.
+    """
 
     trace: Trace
     view: View
@@ -18,6 +22,7 @@ class Case:
     cause: Cause
     confidence: str
     alternatives: bool
+    signs: tuple[Sign, ...] = ()
 
     @property
     def sender(self) -> str:

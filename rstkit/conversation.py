@@ -4,7 +4,7 @@ Sequence numbers are followed by the rules of RFC 9293; nothing here knows of ca
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from .tcp import Endpoint, Flags, after
 from .trace import Packet
@@ -99,11 +99,17 @@ def round_trip(conversation: Sequence[Packet], end: Endpoint) -> float:
     return max(min(times) * _EARLIEST, 0.0) if enough else 0.0
 
 
-def look(conversation: Sequence[Packet], resets: Sequence[Packet], round_trip: float | None = None) -> View:
+def look(
+    conversation: Sequence[Packet],
+    resets: Sequence[Packet],
+    round_trip: float | None = None,
+    copies: Mapping[int, Packet] | None = None,
+) -> View:
     """The view of the end that sent ``resets`` (one RST and its repeats), when it sent the first.
 
     ``round_trip`` is given where the packets have the times of a capture at one point: what passed
-    there later than that before the RST had not reached the end when it sent it.
+    there later than that before the RST had not reached the end when it sent it. ``copies`` are packets that were
+    captured twice (`rstkit.copies`).
     """
     rst = resets[0]
     mine = [p for p in conversation if p.source == rst.source and p.number < rst.number]
@@ -135,6 +141,7 @@ def look(conversation: Sequence[Packet], resets: Sequence[Packet], round_trip: f
         next_to_send=rst.seq if highest is None else highest,
         captured=round_trip is not None,
         round_trip=round_trip or 0.0,
+        copies=tuple(copies[p.number] for p in resets if p.number in copies) if copies else (),
     )
 
 

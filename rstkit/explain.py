@@ -12,9 +12,11 @@ from .actions import actions, ask_program
 from .case import Case, provoking_call
 from .causes import CAUSES, Cause
 from .conversation import conversations, look, resets_of, round_trip
+from .copies import without_copies
 from .evidence import Evidence
 from .saw import saw
-from .story import seen, why
+from .shown import seen
+from .story import remedy, why
 from .suspects import Suspects, suspects
 from .tcp import Endpoint
 from .trace import Call, Packet, Trace
@@ -30,12 +32,12 @@ __all__ = ["Evidence", "Reset", "explain"]
 class Reset:
     """One reset and its explanation.
 
-    ``packets`` are the RST and its repeats, ``sender`` is the host that sent them. ``trigger`` is
-    the packet that provoked the first, None where a call or a timer did; ``call`` is the sender's
-    call without which it would not have been sent (a close, say), where one was recorded.
-    ``confidence`` is ``certain``, ``likely`` or ``ambiguous``; ``alternatives`` are the causes that
-    remain possible beside ``cause``. ``evidence`` begins with the strongest. ``saw`` is what the
-    programs saw of it, a sentence each.
+    ``packets`` are the RST and its repeats (and their copies, in a capture that has frames twice),
+    ``sender`` is the host that sent them. ``trigger`` is the packet that provoked the first, None where
+    a call or a timer did; ``call`` is the sender's call without which it would not have been sent (a
+    close, say), where one was recorded. ``confidence`` is ``certain``, ``likely`` or ``ambiguous``;
+    ``alternatives`` are the causes that remain possible beside ``cause``. ``evidence`` begins with the
+    strongest. ``saw`` is what the programs saw of it, a sentence each.
     """
 
     packets: tuple[Packet, ...]
@@ -84,12 +86,16 @@ def explain(trace: Trace) -> list[Reset]:
 
 
 def _views(conversation: Sequence[Packet], backend: str) -> Iterator[View]:
-    ends: dict[Endpoint, float | None] = {}
-    for resets in resets_of(conversation):
+    if backend != CAPTURE:
+        yield from (look(conversation, resets) for resets in resets_of(conversation))
+        return
+    packets, copies = without_copies(conversation)
+    ends: dict[Endpoint, float] = {}
+    for resets in resets_of(packets):
         end = resets[0].source
         if end not in ends:
-            ends[end] = round_trip(conversation, end) if backend == CAPTURE else None
-        yield look(conversation, resets, ends[end])
+            ends[end] = round_trip(packets, end)
+        yield look(packets, resets, ends[end], copies)
 
 
 def _explain(trace: Trace, view: View, by_packets: Suspects, of_host: Sequence[frozenset[str]]) -> Reset:
@@ -111,9 +117,9 @@ def _explain(trace: Trace, view: View, by_packets: Suspects, of_host: Sequence[f
         left = admitted
     cause = CAUSES[left[0]]
     confidence = _confidence(left, decided, by_packets.keys, by_packets.clear)
-    case = Case(trace, view, done, cause, confidence, alternatives=len(left) > 1)
+    case = Case(trace, view, done, cause, confidence, alternatives=len(left) > 1, signs=by_packets.signs)
     return Reset(
-        packets=view.resets,
+        packets=(*view.resets, *view.copies),
         sender=view.rst.sender,
         trigger=view.trigger,
         call=provoking_call(case),
@@ -123,7 +129,7 @@ def _explain(trace: Trace, view: View, by_packets: Suspects, of_host: Sequence[f
         why=why(case),
         evidence=(*heard, *seen(case)),
         saw=saw(case),
-        remedy=cause.remedy,
+        remedy=remedy(case),
     )
 
 

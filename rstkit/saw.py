@@ -2,9 +2,10 @@
 
 from .case import Case, provoking_call
 from .tcp import Flags, after
-from .trace import Call
+from .trace import Call, Packet
 from .view import is_syn, is_syn_ack
 
+_IN_FLIGHT = 1.0  # seconds that packets which were sent before a RST came may take to be captured after it
 _MOST_CALLS = 3  # calls of one program that are told
 
 
@@ -83,6 +84,8 @@ def _shown(call: Call) -> str:
 def _would_see(case: Case, came: float) -> str:
     """What a program at the other end is told (tcp_reset, by the state of its socket)."""
     rst = case.view.rst
+    if on := _went_on(case):
+        return f"nothing, it went on (packet {on.number}): the RST was lost, or not accepted (RFC 5961, 3.2)"
     theirs = [p for p in case.view.conversation if p.source == rst.destination and p.sent <= came]
     reached = [
         p for p in case.view.conversation if p.source == rst.source and p.arrived is not None and p.arrived <= came
@@ -99,3 +102,13 @@ def _would_see(case: Case, came: float) -> str:
     if mine and acked and any(p.flags & Flags.FIN for p in reached):
         return "nothing, the connection was closed"
     return "its next recv() or send() fails with ECONNRESET (what had arrived can still be read)"
+
+
+def _went_on(case: Case) -> Packet | None:
+    """What the other end sent long after the RST as if none had come; a SYN may be another try."""
+    last = max(p.sent for p in case.view.resets)
+    for packet in case.view.conversation:
+        theirs = packet.source == case.view.rst.destination and not packet.flags & (Flags.RST | Flags.SYN)
+        if theirs and packet.sent > last + _IN_FLIGHT:
+            return packet
+    return None

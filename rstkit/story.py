@@ -1,10 +1,10 @@
-"""A reset told in words: why, and what the packets show."""
+"""Why a RST was sent, in words, and what to do."""
 
 from collections.abc import Callable
 
 from .case import Case
-from .evidence import Evidence
 from .tcp import Flags
+from .trace import Packet
 from .view import is_syn, is_syn_ack
 from .witnesses import state_at
 
@@ -19,7 +19,22 @@ def why(case: Case) -> str:
     return text[0].upper() + text[1:]
 
 
-# --- why -----------------------------------------------------------------------------------
+def remedy(case: Case) -> str:
+    """What to do: the cause's remedy, or that nothing need be done."""
+    trigger = case.view.trigger
+    if case.cause.key == "data-after-close" and trigger and is_tls_alert(trigger):
+        return "Harmless: what came too late looks like a TLS alert, as a rule close_notify: the end of the data."
+    return case.cause.remedy
+
+
+def is_tls_alert(packet: Packet) -> bool:
+    """Whether the data looks like one TLS alert and nothing else (RFC 8446, 5.1 and 6).
+
+    In TLS 1.3 an alert is sealed as data are: two bytes, one for the kind and 16 for the seal.
+    """
+    kind, version, size = packet.payload[:1], packet.payload[1:2], packet.length - 5
+    alike = version == b"\x03" and int.from_bytes(packet.payload[3:5]) == size
+    return alike and (kind == b"\x15" or (kind == b"\x17" and size == 19))
 
 
 def _trigger(case: Case) -> str:
@@ -35,6 +50,7 @@ def _trigger(case: Case) -> str:
         what = "a SYN ACK"
     elif packet.length:
         what = f"{_bytes(packet.length)} of data"
+        what += ", by its looks a TLS alert" if is_tls_alert(packet) else ""
     elif packet.flags & Flags.FIN:
         what = "a FIN" if packet.seq == expected else "a FIN, behind data that had got lost"
     else:
@@ -270,44 +286,3 @@ _WHY: dict[str, Callable[[Case], str]] = {
     "retransmission-timeout": _retransmissions,
     "other": _other,
 }
-
-
-# --- what the packets show -----------------------------------------------------------------
-
-
-def seen(case: Case) -> tuple[Evidence, ...]:
-    """What the packets show, with the packets' numbers."""
-    view, rst = case.view, case.view.rst
-    found = []
-    if view.trigger and is_syn(view.trigger):
-        text = f"Packet {rst.number} has seq 0 and acknowledges the SYN (packet {view.trigger.number}): it refuses it."
-    elif view.trigger:
-        answered = f"packet {view.trigger.number}"
-        text = f"Packet {rst.number} has no ACK flag, and its seq is the ack of {answered}: it answers {answered}."
-    elif view.is_answer:
-        text = f"Packet {rst.number} has no ACK flag: it answers a segment, which was not captured."
-    else:
-        text = f"Packet {rst.number} has the ACK flag and answers no packet: {case.sender}'s kernel aborted of itself."
-    found.append(Evidence("packet", text, packet=rst.number))
-    if view.fin:
-        text = f"Packet {view.fin.number} is {case.sender}'s FIN"
-        text += f"; packet {view.fin_acked.number} acknowledged it." if view.fin_acked else ", not yet acknowledged."
-        found.append(Evidence("packet", text, packet=view.fin.number))
-    if view.probes and view.trigger is None:
-        number = view.probes[-1].number
-        text = f"{len(view.probes)} keepalive probes, the last in packet {number}, had got no answer."
-        found.append(Evidence("packet", text, packet=number))
-    if not view.is_answer and not view.received_bytes and view.trigger is None:
-        text = f"No data had reached {case.sender}, so nothing can have been unread."
-        found.append(Evidence("packet", text, packet=rst.number))
-    hops = {p.ttl for p in view.sent}
-    if len(hops) == 1 and rst.ttl not in hops:
-        text = f"The RST has TTL {rst.ttl}; the other packets of {case.sender} have {next(iter(hops))}."
-        found.append(Evidence("packet", text, packet=rst.number))
-    if len(view.resets) > 1:
-        more, second = len(view.resets) - 1, view.resets[1].number
-        text = f"{more} more RSTs followed, from packet {second} on: each answers one more packet."
-        if more == 1:
-            text = f"One more RST followed, packet {second}: it answers one more packet."
-        found.append(Evidence("packet", text, packet=second))
-    return tuple(found)

@@ -53,7 +53,8 @@ class View:
     sent, ``fin_acked`` is the packet that acknowledged its FIN. ``peer_syn`` and ``peer_fin``
     came from the other end, before the trigger. ``round_trip`` is how long this end takes to
     answer, in seconds, as seen from where the packets were captured; 0 where that is not known. ``captured`` tells
-    that the packets are those of a capture at one point: what was sent or received elsewhere may be missing.
+    that the packets are those of a capture at one point: what was sent or received elsewhere may be
+    missing. ``copies`` are those of the resets, where each frame was captured twice.
     """
 
     resets: tuple[Packet, ...]
@@ -70,6 +71,7 @@ class View:
     next_to_send: int
     captured: bool
     round_trip: float
+    copies: tuple[Packet, ...]
 
     @property
     def rst(self) -> Packet:

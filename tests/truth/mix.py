@@ -107,9 +107,7 @@ def _async(chance: random.Random, _: str) -> tuple[Any, Any, dict[str, Any]]:
     count = chance.randint(1, 8)
     of_server = chance.choices(["close", "abort", "late", "limit"], k=count)
     of_client = chance.choices(["impatient", "reads", "abort", "close"], k=count)
-    server = lambda address, of_server: programs.async_server(address, of_server)  # noqa: E731
-    client = lambda address, of_client: programs.async_client(address, of_client)  # noqa: E731
-    return server, client, {"of_server": of_server, "of_client": of_client}
+    return programs.async_server, programs.async_client, {"of_server": of_server, "of_client": of_client}
 
 
 def _scan(chance: random.Random, _: str) -> tuple[Any, Any, dict[str, Any]]:

@@ -331,8 +331,8 @@ def many_clients(address: Address, of_client: list[list[Step]]) -> None:
 # --- asyncio -------------------------------------------------------------------------------
 
 
-def async_server(address: Address, moods: list[str]) -> None:
-    waiting = iter(moods)
+def async_server(address: Address, of_server: list[str]) -> None:
+    waiting = iter(of_server)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         mood = next(waiting, "close")
@@ -360,7 +360,7 @@ def async_server(address: Address, moods: list[str]) -> None:
     asyncio.run(main())
 
 
-def async_client(address: Address, moods: list[str]) -> None:
+def async_client(address: Address, of_client: list[str]) -> None:
     async def ask(mood: str) -> None:
         reader, writer = await asyncio.open_connection(*address[:2])
         writer.write(bytes(3000))
@@ -374,7 +374,7 @@ def async_client(address: Address, moods: list[str]) -> None:
         writer.close()
 
     async def main() -> None:
-        await asyncio.gather(*(ask(mood) for mood in moods), return_exceptions=True)
+        await asyncio.gather(*(ask(mood) for mood in of_client), return_exceptions=True)
         await asyncio.sleep(0.5)
 
     asyncio.run(main())

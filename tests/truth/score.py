@@ -13,7 +13,8 @@ RIGHT, AMONG, WRONG = "right", "among", "wrong"
 @dataclass
 class Score:
     """How often each cause was found; ``wrong`` and ``missed`` are the explanations to look at, ``untold``
-    the resets of which the whole run does not tell the cause for certain either."""
+    the resets of which the whole run does not tell the cause for certain either.
+    """
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     untold: int = 0
