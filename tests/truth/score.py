@@ -1,49 +1,102 @@
 """The score of `explain` on packets alone: cause by cause, how often right, right among others, wrong."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from rstkit.explain import Reset, explain
 from rstkit.trace import Trace
 
-RIGHT, AMONG, WRONG = "right", "among", "wrong"
+from .points import POINTS, captured
+
+RIGHT, AMONG, WRONG = GRADES = ("right", "among", "wrong")
+
+WHOLE = tuple(f"at the {point}" if point in POINTS[:2] else point for point in POINTS)
+"""The ways to see a run whole; the others miss a part of it."""
+
+# Close and shutdown look alike, and so do the calls that abort: see `rstkit.suspects`.
+DECIDED = frozenset(
+    {
+        "no-listener",
+        "data-after-close",
+        "fin-wait2-timed-out",
+        "keepalive-timeout",
+        "accept-queue-overflow",
+        "connect-aborted",
+        "half-open-scan",
+        "unacceptable-ack",
+        "unknown-connection",
+        "gave-up",
+        "after-normal-close",
+    }
+)
+"""The causes that the packets of a whole capture tell apart from all others."""
+
+# A close that packets show as hurried: which call made it is another question.
+_HURRIED = frozenset({"unread-data", "linger-zero", "disconnect", "socket-killed"})
+
+
+def ways(trace: Trace) -> dict[str, Trace]:
+    """A run as captures would show it: from three points, begun late, or with one side missing."""
+    found = {name: captured(trace, point) for name, point in zip(WHOLE, POINTS, strict=True)}
+    for after, point in ((1, "between"), (3, "server"), (5, "client")):
+        found[f"without the first {after}"] = captured(trace, point, after=after)
+    for side in ("client", "server"):
+        found[f"the {side}'s side"] = captured(trace, "between", side=side)
+    return found
 
 
 @dataclass
 class Score:
-    """How often each cause was found; ``wrong`` and ``missed`` are the explanations to look at, ``untold``
-    the resets of which the whole run does not tell the cause for certain either.
+    """How often each cause was found, by way; ``wrong`` and ``missed`` are the explanations to look at.
+
+    ``untold`` counts the resets of which the whole run does not tell the cause for certain either.
     """
 
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    untold: int = 0
+    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
+    untold: int = 0
 
-    def add(self, name: str, truth: Iterable[Reset], seen: Trace) -> None:
-        """Score the explanation of a capture against the explanation of the whole run."""
-        found = explain(seen)
+    def add(self, name: str, trace: Trace) -> None:
+        """Score the explanations of a run's packets, seen in each way, against that of the whole run."""
+        truth = explain(trace)
+        told = [r for r in truth if r.confidence == "certain" or r.cause.key == "half-open-scan"]  # no call tells that
+        self.untold += len(truth) - len(told)
+        for way, seen in ways(trace).items():
+            self._grade(f"{name} {way}", way, told, explain(seen))
+
+    def _grade(self, name: str, way: str, truth: Iterable[Reset], found: Sequence[Reset]) -> None:
         for reset in truth:
-            if reset.confidence != "certain" and reset.cause.key != "half-open-scan":  # which no call tells
-                self.untold += 1
+            ends, frames = reset.packet.connection, {packet.frame for packet in reset.packets}
+            alike = [r for r in found if r.packet.connection == ends]
+            other = next((r for r in alike if any(packet.frame in frames for packet in r.packets)), None)
+            if other is None:  # it did not pass there
                 continue
-            frames = {id(packet.frame) for packet in reset.packets}
-            for other in found:
-                if any(id(packet.frame) in frames for packet in other.packets):
-                    grade = graded(reset, other)
-                    self.counts[reset.cause.key, grade] += 1
-                    told = f"{name}: {reset.cause.key}, found {other.cause.key} ({other.confidence})"
-                    told += f" or {', '.join(cause.key for cause in other.alternatives)}" if other.alternatives else ""
-                    if grade == WRONG:
-                        self.wrong.append(told)
-                    elif grade == AMONG:
-                        self.missed.append(told)
-                    break
+            grade = graded(reset, other)
+            self.counts[way, reset.cause.key, grade] += 1
+            keys = [cause.key for cause in other.alternatives]
+            told = f"{name}: {reset.cause.key}, found {other.cause.key} ({other.confidence}) or {', '.join(keys)}"
+            if grade == WRONG:
+                self.wrong.append(told)
+            elif grade == AMONG and way in WHOLE and _decided(reset):
+                self.missed.append(told)
 
+    def total(self, grade: str, ways: Iterable[str], keys: Iterable[str]) -> int:
+        """How many explanations of the resets with these causes got a grade."""
+        return sum(self.counts[way, key, grade] for way in ways for key in keys)
 
-# A close that packets show as hurried: which call made it is another question.
-_HURRIED = frozenset({"unread-data", "linger-zero", "disconnect", "socket-killed"})
+    def table(self) -> str:
+        """The score as text: of whole captures, and of those that miss a part."""
+        keys = sorted({key for _, key, _ in self.counts})
+        parts = sorted({way for way, _, _ in self.counts} - set(WHOLE))
+        lines = [f"{'':24}{'whole captures':>24}{'a part is missing':>27}"]
+        lines += [f"{'cause':24}" + "".join(f"{grade:>8}" for grade in GRADES) * 2]
+        for key in [*keys, "all"]:
+            of = keys if key == "all" else [key]
+            counts = (self.total(grade, ways, of) for ways in (WHOLE, parts) for grade in GRADES)
+            lines.append(f"{key:24}" + "".join(f"{count:8}" for count in counts))
+        return "\n".join(lines)
 
 
 def graded(truth: Reset, found: Reset) -> str:
@@ -54,8 +107,13 @@ def graded(truth: Reset, found: Reset) -> str:
     """
     if found.cause == truth.cause or (found.cause.key == "hurried-close" and truth.cause.key in _HURRIED):
         return RIGHT
-    if all(p.frame is not truth.packet.frame for p in found.packets):
-        keys = [found.cause.key, *(cause.key for cause in found.alternatives)]
-        if "unknown-connection" in keys:
-            return RIGHT if keys[0] == "unknown-connection" else AMONG
-    return AMONG if truth.cause in found.alternatives else WRONG
+    keys = [found.cause.key, *(cause.key for cause in found.alternatives)]
+    if truth.packet.frame not in {packet.frame for packet in found.packets} and "unknown-connection" in keys:
+        return RIGHT if keys[0] == "unknown-connection" else AMONG
+    return AMONG if truth.cause.key in keys else WRONG
+
+
+def _decided(truth: Reset) -> bool:
+    """Whether packets tell the cause: not where data comes after FIN_WAIT2 had ended sooner than is usual."""
+    late = truth.cause.key == "fin-wait2-timed-out" and truth.trigger is not None and truth.trigger.length > 1
+    return truth.cause.key in DECIDED and not late

@@ -1,0 +1,46 @@
+"""`explain` on the packets of varied programs, against what the kernel says: its reasons, calls and counters.
+
+The programs are in `tests.truth`; python -m tests.truth runs more of them and prints the table.
+"""
+
+import os
+
+import pytest
+
+from .truth.mix import KINDS, certificate
+from .truth.runs import run_all
+from .truth.score import DECIDED, RIGHT, WHOLE, WRONG, Score
+
+SEEDS = range(7000, 7000 + 6 * len(KINDS))
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="the kernel's reasons take real root")
+
+
+@pytest.fixture(scope="module")
+def score(tmp_path_factory: pytest.TempPathFactory) -> Score:
+    found = Score()
+    for name, trace in run_all(SEEDS, certificate(tmp_path_factory.mktemp("tls"))):
+        found.add(name, trace)
+    return found
+
+
+@as_root
+def test_no_explanation_of_packets_alone_is_wrong(score: Score) -> None:
+    assert score.wrong == [], score.table()
+
+
+@as_root
+def test_what_packets_can_decide_is_decided(score: Score) -> None:
+    right = score.total(RIGHT, WHOLE, DECIDED)
+    assert right > 300, score.table()
+    assert len(score.missed) <= 0.05 * (right + len(score.missed)), "\n".join([score.table(), *score.missed])
+
+
+@as_root
+def test_the_runs_are_varied(score: Score) -> None:
+    found = {key for _, key, grade in score.counts if grade != WRONG}
+    assert found >= {
+        "no-listener", "data-after-close", "unread-data", "linger-zero", "listener-closed", "connect-aborted",
+        "half-open-scan", "keepalive-timeout", "unknown-connection", "gave-up", "accept-queue-overflow",
+    }, score.table()  # fmt: skip
+    assert score.untold < 0.1 * sum(score.counts.values())
