@@ -20,7 +20,7 @@ def abort(view: View) -> tuple[tuple[str, ...], bool]:
         keys.insert(1 if _had_its_say(view) else 0, "unread-data")
     if (view.syn_ack or not view.began) and not view.answered and not view.fin:
         keys.insert(2 if "unread-data" in keys else 1, "listener-closed")
-    if view.fin or (not view.began and not view.answered):  # or it came before the capture began
+    if view.fin or _may_have_closed(view):
         keys += _after_fin(view)
     clear = "unread-data" not in keys and "listener-closed" not in keys
     if _all_is_said(view):
@@ -56,6 +56,12 @@ def _had_its_say(view: View) -> bool:
     given = max((p.sent for p in view.sent if p.length), default=float("-inf"))
     taken = max((arrival(p)[0] for p in view.before if p.length), default=float("-inf"))
     return given > taken and view.unacknowledged > 0
+
+
+def _may_have_closed(view: View) -> bool:
+    """Whether this end may have sent a FIN that was not captured: before the capture began, or as its last number."""
+    early = not view.began and not view.answered
+    return early or (view.captured and bool(view.sent) and view.rst.seq == (view.next_to_send + 1) % 2**32)
 
 
 def _after_fin(view: View) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from .tcp import Endpoint, Flags, after
 from .trace import Packet
-from .view import View, arrival, is_syn, is_syn_ack, latest
+from .view import DISORDER, View, arrival, is_syn, is_syn_ack, latest
 
 _OVERTAKEN = 0.005  # seconds by which an answer may leave before the RST of the abort, at the most
 _MOST_RESETS = 64  # of one connection that are told apart; what follows counts as repeats of the last
@@ -112,16 +112,17 @@ def look(
     captured twice (`rstkit.copies`).
     """
     rst = resets[0]
-    mine = [p for p in conversation if p.source == rst.source and p.number < rst.number]
+    latest_time = rst.sent if round_trip is None else rst.sent + DISORDER
+    mine = [p for p in conversation if p.source == rst.source and _before(p, rst, latest_time)]
     sent = tuple(p for p in mine if not p.flags & Flags.RST)
-    theirs = [p for p in conversation if p.source != rst.source and p.arrived is not None and p.arrived <= rst.sent]
+    theirs = [p for p in conversation if p.source != rst.source and p.arrived is not None and p.arrived <= latest_time]
     received = sorted((p for p in theirs if not p.flags & Flags.RST), key=arrival)
     taken = latest(p.ack for p in sent if p.flags & Flags.ACK)
-    trigger = _trigger(received, conversation, resets, taken, round_trip or 0.0)
+    trigger = _trigger(received, conversation, resets, taken, round_trip or 0.0, latest_time)
     if trigger:
         received = received[: received.index(trigger) + 1]
-    elif round_trip:
-        received = [p for p in received if arrival(p)[0] + round_trip <= rst.sent]
+    else:
+        received = [p for p in received if arrival(p)[0] + (round_trip or 0.0) <= rst.sent]
     before = received[:-1] if trigger else received
     fin = next((p for p in mine if p.flags & Flags.FIN), None)
     acks = (p for p in received if fin and p.flags & Flags.ACK and not after(fin.next_seq, p.ack))
@@ -145,19 +146,27 @@ def look(
     )
 
 
+def _before(packet: Packet, rst: Packet, latest_time: float) -> bool:
+    """Whether an end sent a packet before a RST: it comes first, or just after it with earlier numbers."""
+    if packet.number < rst.number or packet.flags & Flags.RST:
+        return packet.number < rst.number
+    return rst.sent < latest_time and packet.sent <= latest_time and not after(packet.next_seq, rst.seq)
+
+
 def _trigger(
     received: Sequence[Packet],
     conversation: Sequence[Packet],
     resets: Sequence[Packet],
     taken: int | None,
     round_trip: float,
+    latest_time: float,
 ) -> Packet | None:
     """The packet that the first of the RSTs answers, or None where it answers none.
 
     A RST that answers a segment with ACK has no ACK flag, and the segment's ack as its seq; one
     that answers a SYN has seq 0 and acknowledges it (RFC 9293, 3.10.7.1). Each segment gets a
     RST of its own, so RSTs and segments are paired from the last one back. ``taken`` is what the end
-    had acknowledged.
+    had acknowledged, ``latest_time`` the time until which what provoked the first may have been seen.
     """
     first = resets[0]
     theirs = (p for p in conversation if p.source != first.source and p.arrived is not None)
@@ -165,16 +174,17 @@ def _trigger(
     free = [p for p in free if not _was_taken(p, taken)] or free
     trigger = None
     alike = [rst for rst in resets if (rst.seq, rst.ack, rst.flags) == (first.seq, first.ack, first.flags)]
-    came = [p for p in free if arrival(p)[0] <= alike[-1].sent]
+    early = latest_time - first.sent
+    came = [p for p in free if arrival(p)[0] <= alike[-1].sent + early]
     took = (rst.sent - arrival(p)[0] for rst, p in zip(reversed(alike), reversed(came), strict=False))
     round_trip = min([round_trip, *(_EARLIEST * time for time in took if time > 0)])  # it may have been shorter here
     for rst in reversed(alike):
-        while free and arrival(free[-1])[0] + round_trip > rst.sent:
+        while free and arrival(free[-1])[0] + round_trip > rst.sent + early:
             free.pop()
         if not free:
             break
         trigger = free.pop()
-    if trigger is None or arrival(trigger)[0] + round_trip <= first.sent:
+    if trigger is None or arrival(trigger)[0] + round_trip <= latest_time:
         return trigger
     answered = [p for p in received if _answers(first, p)]
     fresh = (p for p in answered if not _was_taken(p, taken))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .tcp import Flags, after
 from .trace import Packet
-from .view import View, arrival, is_syn, is_syn_ack
+from .view import DISORDER, View, arrival, is_syn, is_syn_ack
 
 _OVERTAKEN = 0.05  # seconds by which the network may deliver a packet late that was sent earlier
 _AT_ONCE = 0.01  # seconds between two RSTs that one device sends to both ends, at the most
@@ -60,7 +60,8 @@ def _goes_on(view: View) -> Iterator[Sign]:
         own = packet.source == rst.source and packet.number > rst.number and not packet.flags & Flags.RST
         if not own or not (packet.length or packet.flags & Flags.FIN):
             continue
-        if after(packet.next_seq, rst.seq) or packet.sent - rst.sent > _OVERTAKEN:
+        beyond = after(packet.next_seq, rst.seq) and not view.is_answer  # what an answer acknowledges may be older
+        if packet.sent - rst.sent > (DISORDER if beyond else _OVERTAKEN):
             text = f"After the RST the {rst.sender} went on sending: packet {packet.number}."
             yield Sign(text, packet.number)
             return
@@ -100,10 +101,10 @@ def _too_soon(view: View) -> Iterator[Sign]:
     if trigger is None or view.round_trip < _MEASURABLE:
         return
     took = rst.sent - arrival(trigger)[0]
-    if took < view.round_trip * _TOO_SOON:
+    if took < view.round_trip * _TOO_SOON:  # or the first packets were slow, as on a busy host or the first of a route
         text = f"The RST came {took * 1000:.1f} ms after packet {trigger.number}, which it answers; the {rst.sender} "
         text += f"took at least {view.round_trip * 1000:.1f} ms to answer before."
-        yield Sign(text, rst.number)
+        yield Sign(text, rst.number, strong=False)
 
 
 def _to_both(view: View) -> Iterator[Sign]:

@@ -58,7 +58,7 @@ def _by_form(view: View, packets: Sequence[Packet]) -> Keys:
         return _answer_to_syn_ack(view) if is_syn_ack(trigger) else _answer_to_syn(view)
     if not view.is_answer:
         return abort(view)
-    if not view.sent and view.before and all(is_syn(p) for p in view.before):
+    if not view.sent and view.rst.seq == 0 and view.before and all(is_syn(p) for p in view.before):
         return ("firewall-reject", "injected"), True  # TCP refuses a SYN with the ACK flag set
     plain = any(p.flags & Flags.ACK and not is_syn_ack(p) for p in view.sent)
     if view.syn and not plain and not any(is_syn_ack(p) for p in view.before):
@@ -87,7 +87,7 @@ def _answer_to_syn_ack(view: View) -> Keys:
         return ("unacceptable-ack", "connect-aborted"), True
     if any(p.flags & Flags.ACK for p in view.sent):  # the handshake was over: this is a SYN ACK sent again
         return _answer_after_fin(view, trigger) if view.fin else _answer_without_fin(view, trigger)
-    return _given_up(view), True
+    return (*_given_up(view), *(("unknown-connection",) if view.captured else ())), True
 
 
 def _given_up(view: View) -> tuple[str, str]:
@@ -114,6 +114,8 @@ def _handshake(view: View, packets: Sequence[Packet]) -> Keys:
     syn_ack, trigger, rst = view.syn_ack, view.trigger, view.rst
     assert syn_ack is not None
     if rst.seq != syn_ack.next_seq:
+        if view.captured and after(rst.seq, syn_ack.next_seq):  # it had sent what was not captured
+            return _answer_to_nothing(view)
         return ("ack-to-listener", "unknown-connection"), True
     first = not any(p.flags & Flags.ACK for p in view.before)
     keys = ["listener-closed", "unknown-connection"]
@@ -141,6 +143,10 @@ def _answer_to_nothing(view: View) -> Keys:
     """A RST in the form of an answer, to a segment that was not captured."""
     fin, idle = view.fin, view.idle
     lost = ("state-lost",) if idle >= IDLE else ()
+    if fin is None and view.sent and view.rst.seq == (view.next_to_send + 1) % 2**32:  # its FIN was not captured
+        late = view.trigger is not None and view.trigger.length <= 1 and idle >= SHORTEST_TIMEOUT
+        keys = ["fin-wait2-timed-out", *_CLOSINGS] if late else [*_CLOSINGS]
+        return (*keys, "unknown-connection", "linger2-negative", "gave-up", "injected", *lost), False
     if fin is None:
         keys = ["unknown-connection", "injected", *lost]
         keys += _UNBEGUN if not view.sent else []
@@ -157,31 +163,37 @@ def _answer_after_fin(view: View, trigger: Packet) -> Keys:
     """A RST in answer to a segment, from an end that had sent its FIN."""
     fin, fin_acked = view.fin, view.fin_acked
     assert fin is not None
-    if view.peer_fin and not _is_new(view, trigger):
-        return ("after-normal-close",), True
+    new = _is_new(view, trigger)
+    unsure = not new and view.captured  # a capture may lack what provoked it, or have it out of order
+    new = new or (unsure and _was_never_taken(view))
+    missed = ("data-after-close", "data-after-shutdown") if unsure else ()
+    if view.peer_fin and not new:
+        return ("after-normal-close", *missed), True
     first_ack = fin_acked is None or fin_acked is trigger
     waited = view.waited
     gone = ["gave-up"] if first_ack and _sent_again(view, fin) else []
-    if _is_new(view, trigger):
+    if new:
         keys = ["data-after-close", "data-after-shutdown", *gone]
-        keys += ["linger2-negative"] if fin_acked is trigger else []
+        keys += ["linger2-negative"] if fin_acked is trigger or unsure else []
+        keys += ["after-normal-close"] if view.peer_fin and unsure else []
         if waited >= SHORTEST_TIMEOUT:
             keys.insert(0 if waited >= FIN_TIMEOUT else 2, "fin-wait2-timed-out")
         return tuple(keys), not gone
     if first_ack:
-        return (*gone, "linger2-negative", "unknown-connection"), not gone
+        return (*gone, "linger2-negative", "unknown-connection", *missed), not gone and not missed
     if waited < SHORTEST_TIMEOUT:
-        return ("unknown-connection", "fin-wait2-timed-out"), False
-    return ("fin-wait2-timed-out", "unknown-connection"), True
+        return ("unknown-connection", "fin-wait2-timed-out", *missed), False
+    return ("fin-wait2-timed-out", "unknown-connection", *missed), True
 
 
 def _answer_without_fin(view: View, trigger: Packet) -> Keys:
     """A RST in answer to a segment, from an end that was not seen to close."""
-    closings = (
-        () if view.began or view.answered else _closings(trigger)
-    )  # its FIN may have come before the capture began
+    if view.captured and view.sent and view.rst.seq == (view.next_to_send + 1) % 2**32:  # a FIN was not captured
+        return _answer_to_nothing(view)
+    # its FIN may have come before the capture began
+    closings = () if view.began or view.answered else _closings(trigger)
     if not view.sent:
-        unseen = () if view.began else (*_closings(trigger), *_UNBEGUN[3:], "linger2-negative")
+        unseen = (*_closings(trigger), *_UNBEGUN[3:], "linger2-negative") if view.captured else ()
         return ("unknown-connection", "ack-to-listener", *unseen, "injected"), False
     lost = [p for p in view.sent if p.length or p.flags & Flags.FIN]
     given_up = bool(view.probes or (view.unacknowledged and lost and _sent_again(view, lost[-1])))
@@ -191,7 +203,7 @@ def _answer_without_fin(view: View, trigger: Packet) -> Keys:
         where = given_up if view.may_hold_back else len(keys)
         keys[where:where] = ["data-after-close", "data-after-shutdown"]
         clear = clear and not view.may_hold_back
-    elif view.captured and _is_new(view, trigger):  # or may have been lost before it was captured
+    elif view.captured:  # or may not have been captured
         keys += ["data-after-close", "data-after-shutdown"]
     keys += closings
     if view.idle >= IDLE:
@@ -209,6 +221,12 @@ def _is_new(view: View, packet: Packet) -> bool:
     expected = view.next_to_receive
     end = (packet.seq + packet.length) % 2**32
     return bool(packet.length or packet.flags & Flags.FIN) and (expected is None or after(end, expected))
+
+
+def _was_never_taken(view: View) -> bool:
+    """Whether the other end had sent data that this end never acknowledged."""
+    data = (p for p in view.conversation if p.length > 1 and p.source != view.rst.source and p.sent <= view.rst.sent)
+    return any(_is_new(view, packet) for packet in data)
 
 
 def _sent_again(view: View, packet: Packet) -> bool:

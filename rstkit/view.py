@@ -12,6 +12,7 @@ from .trace import Packet
 _MAXIMUM_SEGMENT_SIZE, _WINDOW_SCALE = 2, 3  # kinds of option (RFC 9293, 3.2; RFC 7323, 2.2)
 _DEFAULT_SEGMENT_SIZE = 536  # bytes, where none was announced (RFC 9293, 3.7.1)
 _ABOUT_TO_SEND = 0.05  # seconds that an end may take to send what it was kept from sending, at the most
+DISORDER = 0.001  # seconds by which a capture may have packets of the two directions out of order
 _SYN_ACK = Flags.SYN | Flags.ACK
 
 

@@ -1,9 +1,11 @@
 """A run of the lab as a capture at one point would show it: near a host or between them, cut, or of one side."""
 
 import dataclasses
+import random
 from collections import Counter
+from collections.abc import Iterable
 
-from rstkit.tcp import Endpoint
+from rstkit.tcp import Endpoint, Flags
 from rstkit.trace import Packet, Trace
 
 POINTS = ("client", "server", "between")
@@ -28,6 +30,32 @@ def captured(trace: Trace, point: str, *, after: int = 0, side: str | None = Non
         for number, (at, packet) in enumerate(kept, 1)
     )
     return Trace(packets, hosts=trace.hosts, duration=trace.duration, epoch_ns=trace.epoch_ns, backend="capture")
+
+
+def captured_twice(capture: Trace) -> Trace:
+    """As a mirror of two ports has it: each frame again, a moment later and one router on."""
+    copies = (dataclasses.replace(p, sent=p.sent + 2e-5, arrived=p.sent + 2e-5, ttl=p.ttl - 1) for p in capture.packets)
+    return _in_order(capture, (*capture.packets, *copies))
+
+
+def out_of_order(capture: Trace, seed: int, most: float = 1e-4) -> Trace:
+    """As two receiving queues of a network card have it: times that are wrong by up to ``most`` seconds."""
+    chance = random.Random(seed)
+    late = [packet.sent + chance.uniform(0, most) for packet in capture.packets]
+    moved = (dataclasses.replace(p, sent=at, arrived=at) for p, at in zip(capture.packets, late, strict=True))
+    return _in_order(capture, moved)
+
+
+def incomplete(capture: Trace, seed: int, share: float = 0.03) -> Trace:
+    """As a capture that cannot keep up has it: some packets are missing, of the RSTs none."""
+    chance = random.Random(seed)
+    return _in_order(capture, (p for p in capture.packets if p.flags & Flags.RST or chance.random() > share))
+
+
+def _in_order(capture: Trace, packets: Iterable[Packet]) -> Trace:
+    ordered = sorted(packets, key=lambda packet: packet.sent)
+    numbered = tuple(dataclasses.replace(packet, number=number) for number, packet in enumerate(ordered, 1))
+    return dataclasses.replace(capture, packets=numbered)
 
 
 def _passes(packet: Packet, point: str) -> float | None:

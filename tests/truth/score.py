@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from rstkit.explain import Reset, explain
 from rstkit.trace import Trace
 
-from .points import POINTS, captured
+from .points import POINTS, captured, captured_twice, incomplete, out_of_order
 
 RIGHT, AMONG, WRONG = GRADES = ("right", "among", "wrong")
 
@@ -37,12 +37,16 @@ _HURRIED = frozenset({"unread-data", "linger-zero", "disconnect", "socket-killed
 
 
 def ways(trace: Trace) -> dict[str, Trace]:
-    """A run as captures would show it: from three points, begun late, or with one side missing."""
+    """A run as captures would show it: from three points, begun late, with one side missing, or badly made."""
     found = {name: captured(trace, point) for name, point in zip(WHOLE, POINTS, strict=True)}
     for after, point in ((1, "between"), (3, "server"), (5, "client")):
         found[f"without the first {after}"] = captured(trace, point, after=after)
     for side in ("client", "server"):
         found[f"the {side}'s side"] = captured(trace, "between", side=side)
+    found["captured twice"] = captured_twice(found["between"])
+    for seed, whole in enumerate(WHOLE):
+        found[f"out of order, {whole}"] = out_of_order(found[whole], seed)
+        found[f"incomplete, {whole}"] = incomplete(found[whole], seed)
     return found
 
 
@@ -90,7 +94,7 @@ class Score:
         """The score as text: of whole captures, and of those that miss a part."""
         keys = sorted({key for _, key, _ in self.counts})
         parts = sorted({way for way, _, _ in self.counts} - set(WHOLE))
-        lines = [f"{'':24}{'whole captures':>24}{'a part is missing':>27}"]
+        lines = [f"{'':24}{'whole captures':>24}{'less than that':>24}"]
         lines += [f"{'cause':24}" + "".join(f"{grade:>8}" for grade in GRADES) * 2]
         for key in [*keys, "all"]:
             of = keys if key == "all" else [key]
