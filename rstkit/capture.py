@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from scapy.plist import PacketList
 
 # Blocks and options of the draft: sections 4.1 to 4.3 and 3.5
-_SECTION_HEADER, _INTERFACE, _PACKET = 0x0A0D0D0A, 1, 6
-_END, _COMMENT = 0, 1
-_SHB_OS, _SHB_USERAPPL = 3, 4
-_IF_NAME, _IF_TSRESOL = 2, 9
+SECTION_HEADER, INTERFACE, PACKET = 0x0A0D0D0A, 1, 6
+_END, COMMENT = 0, 1
+SHB_OS, SHB_USERAPPL = 3, 4
+IF_NAME, IF_TSRESOL = 2, 9
 _ETHERNET = 1  # LINKTYPE_ETHERNET
 _MOST = 0xFFFC  # bytes of an option, whose length is a 16-bit number
 
@@ -82,18 +82,18 @@ def _section_header(trace: Trace) -> bytes:
     made = f"Made by rstkit {trace.version} in the backend {trace.backend!r} on {trace.kernel}. Values: {values}."
     if trace.origin:
         made = " ".join([f"Not live: {trace.origin}. Values: {values}.", *trace.problems])
-    return _block(
-        _SECTION_HEADER,
+    return block(
+        SECTION_HEADER,
         struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1),  # byte order, version 1.0, a length that is not told
-        (_COMMENT, made),
-        (_SHB_OS, trace.kernel),
-        (_SHB_USERAPPL, f"rstkit {trace.version}"),
+        (COMMENT, made),
+        (SHB_OS, trace.kernel),
+        (SHB_USERAPPL, f"rstkit {trace.version}"),
     )
 
 
 def _interface() -> bytes:
     body = struct.pack("<HHI", _ETHERNET, 0, 0)  # 0: packets may be of any length
-    return _block(_INTERFACE, body, (_IF_NAME, "wire"), (_IF_TSRESOL, bytes([9])))
+    return block(INTERFACE, body, (IF_NAME, "wire"), (IF_TSRESOL, bytes([9])))
 
 
 def _packet(packet: Packet, epoch_ns: int, comments: list[str]) -> bytes:
@@ -101,20 +101,21 @@ def _packet(packet: Packet, epoch_ns: int, comments: list[str]) -> bytes:
     size = len(packet.frame)
     whole = size + packet.length - len(packet.payload)  # a capture may have cut the frame
     head = struct.pack("<IIIII", 0, time >> 32, time & 0xFFFFFFFF, size, whole)
-    return _block(_PACKET, head + _padded(packet.frame), *((_COMMENT, comment) for comment in comments))
+    return block(PACKET, head + padded(packet.frame), *((COMMENT, comment) for comment in comments))
 
 
-def _block(kind: int, body: bytes, *options: tuple[int, str | bytes]) -> bytes:
+def block(kind: int, body: bytes, *options: tuple[int, str | bytes]) -> bytes:
+    """A block of a pcapng file with its options; a text is cut to what an option can hold."""
     for code, value in options:
         data = value if isinstance(value, bytes) else _encoded(value)
-        body += struct.pack("<HH", code, len(data)) + _padded(data)
+        body += struct.pack("<HH", code, len(data)) + padded(data)
     if options:
         body += struct.pack("<HH", _END, 0)
     length = struct.pack("<I", 12 + len(body))
     return struct.pack("<I", kind) + length + body + length
 
 
-def _padded(data: bytes) -> bytes:
+def padded(data: bytes) -> bytes:
     """To a multiple of four bytes."""
     return data + bytes(-len(data) % 4)
 

@@ -40,8 +40,10 @@ _HARM = {
     "connect-aborted": "harmless",
     "unacceptable-ack": "harmless",
     "after-normal-close": "harmless",
+    "hurried-close": "harmless",
+    "half-open-scan": "probed",
 }  # any other cause cuts off
-_PROBES = ("no-listener", "firewall-reject", "connect-aborted")  # what a scan's SYNs get
+_PROBES = ("no-listener", "firewall-reject", "connect-aborted", "half-open-scan")  # what a scan's SYNs get
 _ON_THE_WAY = ("firewall-reject", "injected")  # made by a device in another's name
 _MANY, _HARDLY = 10, 2  # so many ports or hosts that one client tried, each no more often, make a scan
 _GROUPS = 8  # findings of one cause by service, server or client; what is left after them makes one more
@@ -108,18 +110,19 @@ class Finding:
 
     @property
     def title(self) -> str:
-        if self.harm != "probed":
-            return self.cause.title
         ports, hosts = {s.port for s in self.servers}, {s.address for s in self.servers}
+        if self.harm != "probed" or max(len(ports), len(hosts)) < _MANY:
+            return self.cause.title
         what = f"{len(ports):,} ports" if len(ports) >= _MANY else f"{len(hosts):,} hosts"
-        return f"{self.cause.title}: it looks like a scan of {what}"
+        joint = "" if self.cause.key == "half-open-scan" else ": it looks like a scan"
+        return f"{self.cause.title}{joint} of {what}"
 
     @property
     def who(self) -> str:
         """Who reset whom, in a sentence."""
         count = len(self.connections)
         connections = "a connection" if count == 1 else f"{count:,} connections"
-        verb = "refused" if HARMS.index(self.harm) in (2, 3) and self.cause.key != "connect-aborted" else "reset"
+        verb = "refused" if HARMS.index(self.harm) in (2, 3) and self.sender == "server" else "reset"
         clients, servers = several(self.clients, "client"), _services(self.servers)
         if self.sender == "server":
             return f"{servers} {verb} {connections} from {clients}."
@@ -142,9 +145,12 @@ class Finding:
     @property
     def next(self) -> str:
         """What to do."""
-        if self.harm == "harmless":
-            return "Nothing was lost: harmless."
-        return "Nothing, if you know who does it: refusing is right." if self.harm == "probed" else self.reset.remedy
+        remedy = self.reset.remedy
+        if self.harm == "probed":
+            return "Refusing is right: nothing, if you know who does it."
+        if self.harm == "harmless" and not remedy.startswith("Harmless"):
+            return f"Harmless: nothing was lost.{f' {remedy}' if remedy != 'None needed.' else ''}"
+        return remedy
 
     @property
     def check(self) -> str:

@@ -17,8 +17,8 @@ PACKAGE = Path(__file__).parent.parent / "rstkit"
 FLOORS = [
     {"", "errors", "tcp"},  # "": the package itself, for its version
     {"trace"},
-    {"stored", "recordings", "capture", "explain", "findings", "lab"},
-    {"diagram", "text", "report"},
+    {"stored", "recordings", "capture", "captures", "explain", "findings", "lab"},
+    {"diagram", "text", "report", "annotate"},
     {"compare"},
     {"panel", "predict", "browse", "cli"},
 ]
@@ -40,6 +40,7 @@ SERVE = {
         "view",
         "witnesses",
     },
+    "captures": {"columns", "packets", "records", "shapes"},
     "diagram": {"beside", "dissect", "drawing", "layers", "sheet", "theme", "timeline"},
     "text": {"contrast", "strands", "words"},
     "cli": {"doctor"},
@@ -50,6 +51,7 @@ FLOOR |= {name: FLOOR[served] for served, names in SERVE.items() for name in nam
 
 # Packages beyond the standard library, and who may import them when loaded.
 FOREIGN = {
+    "numpy": {"annotate", "captures", "columns", "records", "shapes"},
     "plotly": {"diagram", "layers"},
     "ipywidgets": {"panel", "predict", "browse"},
     "traitlets": {"panel"},

@@ -181,7 +181,7 @@ def test_two_services_are_two_findings_and_the_worst_comes_first() -> None:
     ]
     assert found[0].who == "10.0.0.2:8080 reset 4 connections from 4 clients (10.0.1.0, 10.0.1.1, 10.0.1.2, …)."
     assert found[1].who == "10.0.1.9 reset 2 connections to 10.0.0.4:8080."
-    assert found[3].next == "Nothing was lost: harmless."
+    assert found[3].next == "Harmless: nothing was lost."
 
 
 def test_unrelated_resets_do_not_make_findings_without_end() -> None:
