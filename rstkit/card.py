@@ -12,14 +12,15 @@ from typing import Any
 
 from IPython.display import DisplayHandle
 
-from .explain import Evidence, Reset, explain
-from .text import describe
+from .explain import CAPTURE, Evidence, Reset, explain
+from .text import describe, tcpdump
 from .theme import STYLE
 from .trace import Program, Trace
 
 # An output that shows nothing and takes no room, and brings the style that figures need.
 NOTHING = {"text/html": STYLE, "text/plain": ""}
 
+_STALE = "The page was loaded anew, so the outcome below is an older one: run this cell again."
 _COMPARED = "Compared with the pinned run, the first of the two"
 _ENDINGS = {
     "completed": "The run is complete",
@@ -106,6 +107,14 @@ class Place:
             figure.update(NOTHING, raw=True)
         self._card.update(self._marked(_message(text, details)), raw=True)
 
+    def stale(self) -> str:
+        """HTML for a widget, seen on the page alone where the card on it is not the newest.
+
+        A page that was loaded anew keeps the widgets, but JupyterLab no longer updates its outputs.
+        """
+        hint = f".jp-OutputArea:has(.rstkit-card):not(:has(.{self.mark})) .for-{self.mark}"
+        return f'<style>{hint} {{display: inline}}</style><span class="for-{self.mark}" hidden>{_STALE}</span>'
+
     def _marked(self, content: tuple[str, str]) -> dict[str, str]:
         """A card with this content (HTML, and plain text) as a MIME bundle."""
         self.mark = f"rstkit-{secrets.token_hex(4)}"
@@ -119,7 +128,10 @@ class Place:
 def _outcome(trace: Trace, words: str, about: str, difference: str) -> tuple[str, str]:
     """What a run showed, with its explanation; ``words`` is the diagram in words."""
     resets = explain(trace)
-    ending = f"{_ENDINGS.get(trace.outcome, trace.outcome)}, after {trace.duration:.3f} s."
+    if trace.backend == CAPTURE:
+        ending = f"{' and '.join(f'{name} {address}' for name, address in trace.hosts.items())}, as a capture saw them."
+    else:
+        ending = f"{_ENDINGS.get(trace.outcome, trace.outcome)}, after {trace.duration:.3f} s."
     counted = {0: "No RST was sent.", 1: "1 reset."}.get(len(resets), f"{len(resets)} resets.")
     parts = []
     if difference:
@@ -131,7 +143,10 @@ def _outcome(trace: Trace, words: str, about: str, difference: str) -> tuple[str
     parts += [f'<div class="problems">{_lines(trace.problems)}</div>'] if trace.problems else []
     parts += [_reset(reset) for reset in resets]
     parts += [f"<dl>{''.join(map(_program, trace.programs))}</dl>"] if trace.programs else []
-    parts.append(f'<details class="words"><summary>The diagram in words</summary><pre>{_safe(words)}</pre></details>')
+    folded = {"The diagram in words": words}
+    folded |= {"The packets, as tcpdump prints them": tcpdump(trace)} if trace.backend == CAPTURE else {}
+    for name, text in folded.items():
+        parts.append(f'<details class="words"><summary>{name}</summary><pre>{_safe(text)}</pre></details>')
     parts.append(f'<p class="soft">{_safe(about)}</p>')
     compared = [f"{_COMPARED}:", difference, "", "The second run:"] if difference else []
     lines = [*compared, *origin, ending, counted, *trace.problems, *map(str, resets)]

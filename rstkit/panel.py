@@ -5,7 +5,7 @@ import inspect
 import os
 import traceback
 from _thread import allocate_lock  # unlike threading, at home in a browser's Python too
-from typing import Any
+from typing import Any, Protocol
 
 from IPython import get_ipython
 from IPython.display import display
@@ -23,7 +23,6 @@ from .runs import runs_for
 from .trace import Trace
 
 _PIN, _UNPIN = "Pin this run", "Unpin the run"
-_STALE = "The page was loaded anew, so the outcome below is an older one: run this cell again."
 
 
 def explore(server: Program | None, client: Program, **controls: Any) -> "Panel":
@@ -37,7 +36,7 @@ def explore(server: Program | None, client: Program, **controls: Any) -> "Panel"
     shown in place of the outcome.
     """
     panel = Panel(server, client, controls)
-    _replace_older(panel)
+    replace_older(panel)
     panel._show()
     if RECORD in os.environ:
         from .record import grid, run_all  # noqa: PLC0415 - it starts threads, and few record
@@ -281,19 +280,21 @@ class Panel:
         self._status.value = f'<span role="status" class="rstkit-{"running" if running else "ready"}">{text}</span>'
 
     def _watch_for_reload(self) -> None:
-        """Have the page say so where the card on it is not the newest.
-
-        A page that was loaded anew keeps the controls, but JupyterLab no longer updates its outputs.
-        """
-        mark = self._place.mark
-        stale = f".jp-OutputArea:has(.rstkit-card):not(:has(.{mark})) .for-{mark}"
-        self._hint.value = f'<style>{stale} {{display: inline}}</style><span class="for-{mark}" hidden>{_STALE}</span>'
+        """Have the page say so where the card on it is not the newest."""
+        self._hint.value = self._place.stale()
 
 
-_shown: dict[str, tuple[str, list[Panel]]] = {}  # by cell: the execution, and the panels that it showed
+class Shown(Protocol):
+    """What a cell shows, and another execution of the cell shows anew."""
+
+    def close(self) -> None:
+        """Give up the controls."""
 
 
-def _replace_older(panel: Panel) -> None:
+_shown: dict[str, tuple[str, list[Shown]]] = {}  # by cell: the execution, and the panels that it showed
+
+
+def replace_older(panel: Shown) -> None:
     """Close the panels that an earlier execution of this cell showed."""
     shell = get_ipython()
     parent = shell.get_parent() if hasattr(shell, "get_parent") else {}

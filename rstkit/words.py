@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from .dissect import call_words, clip, makes_ready, read_packets
-from .explain import Reset
+from .explain import CAPTURE, Reset
 from .tcp import Endpoint
 from .trace import Call, Program, State, Trace
 
@@ -55,6 +55,9 @@ def _packets(trace: Trace, resets: Sequence[Reset], tags: Tags) -> Iterator[Even
             routine = ""
         lost = f" It never arrives ({clip(packet.lost, TEXT)})." if packet.lost is not None else ""
         text = f"{tag}The {packet.sender} sends packet {packet.number}: {label}.{lost}{sent.get(packet.number, '')}"
+        if trace.backend == CAPTURE:  # which has one moment for each packet
+            yield Event(packet.sent, f"{text}{provoked.get(packet.number, '')}", routine, packet.lost is not None)
+            continue
         yield Event(packet.sent, text, routine, packet.lost is not None)
         if packet.arrived is not None:
             address = packet.destination.address  # over the loopback interface the sender's as well
