@@ -76,7 +76,7 @@ def _repeats(case: Case) -> Iterator[Evidence]:
         f"{more} more RSTs followed, from packet {second} on" if more > 1 else f"One more RST followed, packet {second}"
     )
     acks = {p.ack for p in view.conversation if p.source != view.rst.source and p.flags & Flags.ACK}
-    each = all(p.flags & Flags.ACK or p.seq in acks for p in view.resets)
+    each = all(p.seq == 0 if p.flags & Flags.ACK else p.seq in acks for p in view.resets[1:])
     if each:
         text += ": each answers one more packet" if more > 1 else ": it answers one more packet"
     yield Evidence("packet", f"{text}.", packet=second)

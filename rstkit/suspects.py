@@ -45,8 +45,7 @@ def suspects(view: View, packets: Sequence[Packet]) -> Suspects:
     if any(sign.strong for sign in found):
         if view.trigger and view.idle >= IDLE:
             foreign = ("state-lost", *foreign)
-        rest = (key for key in keys if key not in foreign)
-        return Suspects((*foreign, *rest), True, found)
+        return Suspects(tuple(dict.fromkeys((*foreign, *keys))), True, found)
     if found and "injected" not in keys:
         keys = (*keys, "injected")
     return Suspects(tuple(dict.fromkeys(keys)), clear, found)
@@ -134,7 +133,9 @@ def _handshake(view: View, packets: Sequence[Packet]) -> Keys:
     clear = len(keys) < 2
     if trigger is None:
         keys += ["unknown-connection", "ack-to-listener"]
-    if view.captured and (trigger is None or trigger.length):  # its FIN may have been lost before it was captured
+    if view.captured:
+        keys += ["unknown-connection"]
+    if view.captured and not (first and trigger and not trigger.length):  # its FIN may not have been captured
         keys += ["data-after-close", "data-after-shutdown"]
     return tuple(keys or ["unknown-connection"]), clear
 

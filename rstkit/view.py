@@ -180,8 +180,10 @@ class View:
         full segment.
         """
         recent = [p for p in self.before if arrival(p)[0] > self.at - _ABOUT_TO_SEND]
-        if self.unacknowledged or self.peer_syn is None or any(p.ack == self.next_to_send for p in recent):
+        if self.unacknowledged or any(p.ack == self.next_to_send for p in recent):
             return True
+        if self.peer_syn is None:
+            return not self.captured
         options = dict(self.peer_syn.options)
         scale = int.from_bytes(options.get(_WINDOW_SCALE, b""))
         largest = int.from_bytes(options.get(_MAXIMUM_SEGMENT_SIZE, b"")) or _DEFAULT_SEGMENT_SIZE
