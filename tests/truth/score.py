@@ -1,11 +1,15 @@
 """The score of `explain` on packets alone: cause by cause, how often right, right among others, wrong."""
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from rstkit.capture import write_pcapng
+from rstkit.captures import read
 from rstkit.explain import Reset, explain
-from rstkit.trace import Trace
+from rstkit.trace import Packet, Trace
 
 from .points import POINTS, captured, captured_twice, incomplete, out_of_order
 
@@ -13,6 +17,8 @@ RIGHT, AMONG, WRONG = GRADES = ("right", "among", "wrong")
 
 WHOLE = tuple(f"at the {point}" if point in POINTS[:2] else point for point in POINTS)
 """The ways to see a run whole; the others miss a part of it."""
+
+FROM_FILE = "read from a file"
 
 # Close and shutdown look alike, and so do the calls that abort: see `rstkit.suspects`.
 DECIDED = frozenset(
@@ -50,6 +56,14 @@ def ways(trace: Trace) -> dict[str, Trace]:
     return found
 
 
+def from_file(capture: Trace) -> list[Reset]:
+    """The explanations, connection by connection, of a capture that went through a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "capture.pcapng")
+        write_pcapng(capture, path)
+        return [reset for connection in read(path).reset_connections for reset in explain(connection.trace())]
+
+
 @dataclass
 class Score:
     """How often each cause was found, by way; ``wrong`` and ``missed`` are the explanations to look at.
@@ -67,14 +81,15 @@ class Score:
         truth = explain(trace)
         told = [r for r in truth if r.confidence == "certain" or r.cause.key == "half-open-scan"]  # no call tells that
         self.untold += len(truth) - len(told)
-        for way, seen in ways(trace).items():
-            self._grade(f"{name} {way}", way, told, explain(seen))
+        seen = ways(trace)
+        for way, capture in seen.items():
+            self._grade(f"{name} {way}", way, told, explain(capture))
+        self._grade(f"{name} {FROM_FILE}", FROM_FILE, told, from_file(seen[WHOLE[0]]))
 
     def _grade(self, name: str, way: str, truth: Iterable[Reset], found: Sequence[Reset]) -> None:
         for reset in truth:
-            ends, frames = reset.packet.connection, {packet.frame for packet in reset.packets}
-            alike = [r for r in found if r.packet.connection == ends]
-            other = next((r for r in alike if any(packet.frame in frames for packet in r.packets)), None)
+            ends, own = reset.packet.connection, _bytes(reset)
+            other = next((r for r in found if r.packet.connection == ends and own & _bytes(r)), None)
             if other is None:  # it did not pass there
                 continue
             grade = graded(reset, other)
@@ -112,9 +127,17 @@ def graded(truth: Reset, found: Reset) -> str:
     if found.cause == truth.cause or (found.cause.key == "hurried-close" and truth.cause.key in _HURRIED):
         return RIGHT
     keys = [found.cause.key, *(cause.key for cause in found.alternatives)]
-    if truth.packet.frame not in {packet.frame for packet in found.packets} and "unknown-connection" in keys:
+    if _ip(truth.packet) not in _bytes(found) and "unknown-connection" in keys:
         return RIGHT if keys[0] == "unknown-connection" else AMONG
     return AMONG if truth.cause.key in keys else WRONG
+
+
+def _ip(packet: Packet) -> bytes:
+    return packet.frame[14:]
+
+
+def _bytes(reset: Reset) -> set[bytes]:
+    return {_ip(packet) for packet in reset.packets}
 
 
 def _decided(truth: Reset) -> bool:
