@@ -135,6 +135,20 @@ _ALL = (
         remedy="Accept faster, or raise the backlog of listen() and net.core.somaxconn.",
     ),
     Cause(
+        key="syn-to-orphan",
+        title="A SYN reached a connection that still waited for a FIN",
+        happens="This end had closed, and waited in FIN_WAIT2 for the other end's FIN. In its place came a SYN from "
+        "the same port, with a number that fits into the old connection's window: RST, even if somebody listens.",
+        functions=("tcp_timewait_state_process", "tcp_v4_send_reset"),
+        rfc="RFC 9293, 3.10.7.4",
+        counters=(),
+        reasons=("TCP_TIMEWAIT_SOCKET",),
+        errno="ECONNREFUSED",
+        production="“Connection refused” now and then, although the server listens: a client that vanished without a "
+        "FIN, or forgot it, and soon used its port again.",
+        remedy="Try again: the RST cleared the old connection away. Find out why the client's FIN never came.",
+    ),
+    Cause(
         key="unacceptable-ack",
         title="A connecting socket got an ACK for something it never sent",
         happens="This end had sent a SYN; the answer acknowledged something else. The other end still held an older "

@@ -104,12 +104,13 @@ def look(
     resets: Sequence[Packet],
     round_trip: float | None = None,
     copies: Mapping[int, Packet] | None = None,
+    earlier: Sequence[Packet] = (),
 ) -> View:
     """The view of the end that sent ``resets`` (one RST and its repeats), when it sent the first.
 
     ``round_trip`` is given where the packets have the times of a capture at one point: what passed
     there later than that before the RST had not reached the end when it sent it. ``copies`` are packets that were
-    captured twice (`rstkit.copies`).
+    captured twice (`rstkit.copies`), ``earlier`` those of the connection before it on the same addresses and ports.
     """
     rst = resets[0]
     latest_time = rst.sent if round_trip is None else rst.sent + DISORDER
@@ -143,6 +144,7 @@ def look(
         captured=round_trip is not None,
         round_trip=round_trip or 0.0,
         copies=tuple(copies[p.number] for p in resets if p.number in copies) if copies else (),
+        earlier=tuple(earlier),
     )
 
 

@@ -73,7 +73,12 @@ def explain(trace: Trace) -> list[Reset]:
     A RST that an end sends again on the same connection is part of the same reset. With packets
     alone the confidence is never more than likely.
     """
-    views = [view for conversation in conversations(trace.packets) for view in _views(conversation, trace.backend)]
+    views: list[View] = []
+    earlier: dict[frozenset[Endpoint], Sequence[Packet]] = {}
+    for conversation in conversations(trace.packets):
+        ends = conversation[0].connection
+        views += _views(conversation, trace.backend, earlier.get(ends, ()))
+        earlier[ends] = conversation
     suspected = [suspects(view, trace.packets) for view in views]
     of_host: dict[str, list[frozenset[str]]] = {}
     for view, by_packets in zip(views, suspected, strict=True):
@@ -85,9 +90,9 @@ def explain(trace: Trace) -> list[Reset]:
     return sorted(found, key=lambda reset: reset.packet.number)
 
 
-def _views(conversation: Sequence[Packet], backend: str) -> Iterator[View]:
+def _views(conversation: Sequence[Packet], backend: str, earlier: Sequence[Packet]) -> Iterator[View]:
     if backend != CAPTURE:
-        yield from (look(conversation, resets) for resets in resets_of(conversation))
+        yield from (look(conversation, resets, earlier=earlier) for resets in resets_of(conversation))
         return
     packets, copies = without_copies(conversation)
     ends: dict[Endpoint, float] = {}
@@ -95,7 +100,7 @@ def _views(conversation: Sequence[Packet], backend: str) -> Iterator[View]:
         end = resets[0].source
         if end not in ends:
             ends[end] = round_trip(packets, end)
-        yield look(packets, resets, ends[end], copies)
+        yield look(packets, resets, ends[end], copies, earlier)
 
 
 def _explain(trace: Trace, view: View, by_packets: Suspects, of_host: Sequence[frozenset[str]]) -> Reset:

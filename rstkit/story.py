@@ -141,6 +141,15 @@ def _overflow(case: Case) -> str:
     )
 
 
+def _syn_to_orphan(case: Case) -> str:
+    fin = next((p for p in case.view.earlier if p.source == case.view.rst.source and p.flags & Flags.FIN), None)
+    told = f" (its FIN is packet {fin.number})" if fin else ""
+    return (
+        f"{case.sender} had closed an earlier connection between the same ports{told} and still waited for "
+        f"{case.receiver}'s FIN when {_trigger(case)} arrived, whose number fits into that connection."
+    )
+
+
 def _unacceptable_ack(case: Case) -> str:
     syn = case.view.syn
     asked = f"{case.sender} had sent packet {syn.number} (a SYN)" if syn else f"{case.sender} was connecting"
@@ -266,6 +275,7 @@ _WHY: dict[str, Callable[[Case], str]] = {
     "linger-zero": _linger_zero,
     "ack-to-listener": _ack_to_listener,
     "accept-queue-overflow": _overflow,
+    "syn-to-orphan": _syn_to_orphan,
     "unacceptable-ack": _unacceptable_ack,
     "data-after-shutdown": _data_after_shutdown,
     "linger2-negative": _linger2,

@@ -12,7 +12,7 @@ from .aborts import abort
 from .signs import Sign, signs
 from .tcp import Flags, after
 from .trace import Packet
-from .view import View, is_syn, is_syn_ack
+from .view import View, is_syn, is_syn_ack, latest
 
 FIN_TIMEOUT = 60.0  # seconds; the default of tcp_fin_timeout
 SHORTEST_TIMEOUT = 1.0  # seconds; both it and TCP_LINGER2 are set in whole seconds
@@ -70,9 +70,24 @@ def _by_form(view: View, packets: Sequence[Packet]) -> Keys:
 
 
 def _answer_to_syn(view: View) -> Keys:
+    if _waits_for_fin(view):
+        return ("syn-to-orphan", "no-listener", "firewall-reject"), True
     if view.syn_ack:  # this end had accepted the SYN, which came again
         return ("no-listener", "listener-closed", "firewall-reject"), True
     return ("no-listener", "firewall-reject"), True
+
+
+def _waits_for_fin(view: View) -> bool:
+    """Whether this end may wait in FIN_WAIT2 for the FIN of an earlier connection, into whose window the SYN falls."""
+    own, trigger = view.rst.source, view.trigger
+    fin = next((p for p in view.earlier if p.source == own and p.flags & Flags.FIN), None)
+    if fin is None or trigger is None or trigger.sent - fin.sent > FIN_TIMEOUT:
+        return False
+    theirs = [p for p in view.earlier if p.source != own]
+    acked = any(p.flags & Flags.ACK and not after(fin.next_seq, p.ack) for p in theirs)
+    over = any(p.flags & Flags.RST for p in view.earlier) or any(p.flags & Flags.FIN for p in theirs)
+    expected = latest(p.ack for p in view.earlier if p.source == own and p.flags & Flags.ACK)
+    return acked and not over and expected is not None and not after(expected, trigger.seq)
 
 
 def _answer_to_syn_ack(view: View) -> Keys:

@@ -55,7 +55,8 @@ class View:
     came from the other end, before the trigger. ``round_trip`` is how long this end takes to
     answer, in seconds, as seen from where the packets were captured; 0 where that is not known. ``captured`` tells
     that the packets are those of a capture at one point: what was sent or received elsewhere may be
-    missing. ``copies`` are those of the resets, where each frame was captured twice.
+    missing. ``copies`` are those of the resets, where each frame was captured twice; ``earlier`` are
+    the packets of the connection that used the same addresses and ports before.
     """
 
     resets: tuple[Packet, ...]
@@ -73,6 +74,7 @@ class View:
     captured: bool
     round_trip: float
     copies: tuple[Packet, ...]
+    earlier: tuple[Packet, ...]
 
     @property
     def rst(self) -> Packet:

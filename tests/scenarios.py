@@ -24,7 +24,7 @@ Program = Callable[..., None] | list[str]
 LINGER_ZERO = struct.pack("ii", 1, 0)
 TCP_LINGER2 = 8
 TCP_USER_TIMEOUT = 18
-TCP_REPAIR = 19
+TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ, TCP_SEND_QUEUE = 19, 20, 21, 2
 
 
 def listen(address: Address, backlog: int = 8) -> socket.socket:
@@ -345,6 +345,27 @@ def ack_scan(address: Address, port: int = 8080) -> None:
     time.sleep(0.2)
 
 
+def close_and_listen(address: Address) -> None:
+    with listen(address) as listener:
+        listener.accept()[0].close()
+        time.sleep(0.6)
+
+
+def vanish_and_knock(address: Address) -> None:
+    """Forget the connection without a FIN, and ask for another from its port, with a number of its window."""
+    connection = socket.create_connection(address)
+    while connection.recv(1):
+        pass
+    time.sleep(0.1)
+    source = connection.getsockname()[:2]
+    connection.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE)
+    (seq,) = struct.unpack("I", connection.getsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ, 4))
+    connection.close()
+    send_by_hand(source, address[:2], 0x02, (seq + 100) % 2**32, 0)
+    time.sleep(0.2)
+
+
 def idle_listener(address: Address) -> None:
     with listen(address):
         time.sleep(0.4)
@@ -604,6 +625,7 @@ SCENARIOS = (
     Scenario("restarted", restart_and_listen_no_more, ask_twice, (("server", "unknown-connection"),)),
     Scenario("restarted and listening", restart_and_listen, ask_twice, (("server", "unknown-connection"),)),
     Scenario("half-open", serve_two, restart_and_connect_again, (("client", "unacceptable-ack"),)),
+    Scenario("SYN to an orphan", close_and_listen, vanish_and_knock, (("server", "syn-to-orphan"),)),
     Scenario("ACK scan of an open port", idle_listener, ack_scan, (("server", "ack-to-listener"),), decided=False),
     Scenario("ACK scan of a closed port", None, ack_scan, (("server", "unknown-connection"),), decided=False),
     Scenario(
