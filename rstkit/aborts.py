@@ -14,7 +14,7 @@ _MANY = 4  # sendings of one segment after which a timer may have had enough
 def abort(view: View) -> tuple[tuple[str, ...], bool]:
     """The keys of the causes, the likeliest first, and whether the first is far likelier than the others."""
     if _refuses(view):
-        return ("no-listener", "firewall-reject"), True
+        return ("no-listener", "firewall-reject", *(("injected",) if view.sent else ())), True
     keys = list(_ABORTS)
     if view.may_have_received:
         keys.insert(1 if _had_its_say(view) else 0, "unread-data")
@@ -25,7 +25,7 @@ def abort(view: View) -> tuple[tuple[str, ...], bool]:
     clear = "unread-data" not in keys and "listener-closed" not in keys
     if _all_is_said(view):
         keys.insert(0, "hurried-close")
-        clear = view.fin is None
+        clear = True
     if len(view.repeats) >= _MANY:
         keys.insert(0 if _is_due(view) else 1, "retransmission-timeout")
         clear = False
@@ -77,7 +77,7 @@ def _after_fin(view: View) -> list[str]:
 def _all_is_said(view: View) -> bool:
     """Whether the other end had closed, and all that either had sent had arrived, when this one aborted."""
     fin = view.peer_fin
-    if fin is None or not view.has_peer_fin or view.unacknowledged:
+    if fin is None or view.unacknowledged or (fin.next_seq - view.rst.ack) % 2**32 > 1:  # some do not count the FIN
         return False
     return bool(view.syn) or any(p.length and p.sent < arrival(fin)[0] for p in view.sent)
 

@@ -54,6 +54,8 @@ def _ttl(view: View) -> Iterator[Sign]:
 def _goes_on(view: View) -> Iterator[Sign]:
     """Data or FIN that this end sent after the RST, or after a handshake that the RST would have ended."""
     rst = view.rst
+    if view.trigger and is_syn(view.trigger):  # by another try somebody may listen
+        return
     if view.is_answer and not any(p.flags & Flags.ACK and not is_syn_ack(p) for p in view.sent):
         return  # a handshake may survive a RST that answers a stray ACK
     for packet in view.conversation:

@@ -225,7 +225,7 @@ def _half_open(case: Case) -> str:
 
 
 def _hurried(case: Case) -> str:
-    fin = case.view.peer_fin
+    fin = case.view.peer_fin or case.view.trigger
     closed = f"{case.receiver} had closed" + (f" (its FIN is packet {fin.number})" if fin else "")
     return (
         f"{closed} and all data had arrived; {case.sender} then aborted in place of closing. Nothing it had sent is "
@@ -247,6 +247,12 @@ def _retransmissions(case: Case) -> str:
 
 
 def _after_close(case: Case) -> str:
+    trigger = case.view.trigger
+    if trigger and trigger.flags & Flags.FIN and case.view.peer_fin is None:
+        return (
+            f"{_closed(case)}, and {_trigger(case)} closed the other side: no socket was left at {case.sender} to "
+            "acknowledge it."
+        )
     return f"both ends had sent FIN before {_trigger(case)} arrived at {case.sender}, where no socket was left for it."
 
 

@@ -195,11 +195,17 @@ def _answer_after_fin(view: View, trigger: Packet) -> Keys:
         if waited >= SHORTEST_TIMEOUT:
             keys.insert(0 if waited >= FIN_TIMEOUT else 2, "fin-wait2-timed-out")
         return tuple(keys), not gone
+    if (
+        trigger.flags & Flags.FIN and waited < SHORTEST_TIMEOUT
+    ):  # of a system that keeps no TIME_WAIT, or no room for it
+        keys = ["after-normal-close", *gone, "linger2-negative" if first_ack else "fin-wait2-timed-out"]
+        return (*keys, "unknown-connection", *missed), not gone
     if first_ack:
         return (*gone, "linger2-negative", "unknown-connection", *missed), not gone and not missed
     if waited < SHORTEST_TIMEOUT:
         return ("unknown-connection", "fin-wait2-timed-out", *missed), False
-    return ("fin-wait2-timed-out", "unknown-connection", *missed), True
+    both = ("after-normal-close",) if trigger.flags & Flags.FIN else ()
+    return ("fin-wait2-timed-out", "unknown-connection", *both, *missed), True
 
 
 def _answer_without_fin(view: View, trigger: Packet) -> Keys:
@@ -211,6 +217,10 @@ def _answer_without_fin(view: View, trigger: Packet) -> Keys:
     if not view.sent:
         unseen = (*_closings(trigger), *_UNBEGUN[3:], "linger2-negative") if view.captured else ()
         return ("unknown-connection", "ack-to-listener", *unseen, "injected"), False
+    if trigger.flags & Flags.FIN and view.captured and not view.unacknowledged and not _is_new(view, trigger):
+        hurried = ("hurried-close", "unknown-connection") if view.syn else ("unknown-connection", "hurried-close")
+        if view.idle < IDLE:  # Linux would still have a socket; others take it away
+            return (*hurried, "data-after-close", "data-after-shutdown", "injected"), False
     lost = [p for p in view.sent if p.length or p.flags & Flags.FIN]
     given_up = bool(view.probes or (view.unacknowledged and lost and _sent_again(view, lost[-1])))
     keys = ["gave-up", "unknown-connection"] if given_up else ["unknown-connection"]

@@ -145,6 +145,32 @@ def test_a_client_in_a_hurry(acked: bool) -> None:
     assert "Nothing it had sent is lost" in reset.why
 
 
+@pytest.mark.parametrize(
+    ("timeline", "found"),
+    [
+        (f"{ANSWERED}\n c R. 6 901 0 0.05", "hurried-close"),  # the RST does not count the FIN
+        (
+            f"{HANDSHAKE} c P. 1 1 5 0.03\n s . 1 6 0 0.04\n s F. 1 6 0 0.05\n c R 6 0 0 0.06",
+            "hurried-close",
+        ),  # it has the form of an answer to the FIN
+        (f"{ANSWERED}\n c F. 6 902 0 0.05\n s . 902 7 0 0.06\n c R. 7 902 0 0.07", "hurried-close"),
+        # it had closed first, and does not wait for the other FIN to be acknowledged
+        (f"{HANDSHAKE} c F. 1 1 0 0.03\n s . 1 2 0 0.04\n s F. 1 2 0 0.05\n c R 2 0 0 0.06", "after-normal-close"),
+        (f"{HANDSHAKE} c F. 1 1 0 0.03\n s F. 1 2 0 0.05\n c R 2 0 0 0.06", "after-normal-close"),
+        (f"{HANDSHAKE} c F. 1 1 0 0.03\n s F. 1 2 0 0.05\n c R. 2 2 0 0.06", "hurried-close"),
+    ],
+)
+def test_other_systems_in_a_hurry(timeline: str, found: str) -> None:
+    reset = only(capture_of(timeline))
+    assert keys(reset)[0] == found
+    assert "injected" not in keys(reset)[:2]
+
+
+def test_a_service_that_starts_while_a_client_tries_again() -> None:
+    late = "c S 0 0 0 0.5\n s S. 0 1 0 0.51\n c . 1 1 0 0.52\n c P. 1 1 5 0.53\n s P. 1 6 9 0.54"
+    assert keys(only(capture_of(f"{REFUSED} {late}"))) == ("no-listener", "firewall-reject")
+
+
 def test_a_server_that_never_answered_is_in_no_hurry() -> None:
     reset = only(capture_of(f"{HANDSHAKE} c FP. 1 1 5 0.03\n s R. 1 7 0 0.05"))
     assert keys(reset)[0] == "unread-data"

@@ -40,6 +40,7 @@ DECIDED = frozenset(
 
 # A close that packets show as hurried: which call made it is another question.
 _HURRIED = frozenset({"unread-data", "linger-zero", "disconnect", "socket-killed"})
+_LATER = frozenset({"unknown-connection", "data-after-close"})
 
 
 def ways(trace: Trace) -> dict[str, Trace]:
@@ -122,13 +123,13 @@ def graded(truth: Reset, found: Reset) -> str:
     """Whether an explanation is right, names the right cause among others, or is wrong.
 
     Where the RST of the reset itself was not captured, those that repeat it come from a host that knows nothing of
-    the connection any more: that is then the right answer.
+    the connection any more, or answer data that came after it was closed: these are then the right answers.
     """
     if found.cause == truth.cause or (found.cause.key == "hurried-close" and truth.cause.key in _HURRIED):
         return RIGHT
     keys = [found.cause.key, *(cause.key for cause in found.alternatives)]
-    if _ip(truth.packet) not in _bytes(found) and "unknown-connection" in keys:
-        return RIGHT if keys[0] == "unknown-connection" else AMONG
+    if _ip(truth.packet) not in _bytes(found) and _LATER & {*keys}:
+        return RIGHT if keys[0] in _LATER else AMONG
     return AMONG if truth.cause.key in keys else WRONG
 
 
