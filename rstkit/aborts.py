@@ -24,7 +24,7 @@ def abort(view: View) -> tuple[tuple[str, ...], bool]:
         keys += _after_fin(view)
     clear = "unread-data" not in keys and "listener-closed" not in keys
     if _all_is_said(view):
-        keys.insert(0, "hurried-close")
+        keys.insert(0, "after-normal-close" if view.fin else "hurried-close")
         clear = True
     if len(view.repeats) >= _MANY:
         keys.insert(0 if _is_due(view) else 1, "retransmission-timeout")

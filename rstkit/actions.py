@@ -13,7 +13,17 @@ from .view import View
 
 _ENDING = 1.0  # seconds between a RST sent as a process ends and the end as the lab sees it, at the most
 _SLACK = 0.05  # seconds between a RST that leaves the kernel and the time that the wire gives it, at the most
-_BY_CLOSE = frozenset({"unread-data", "linger-zero", "hurried-close"})
+_BY_CLOSE = frozenset({"unread-data", "linger-zero", "hurried-close", "after-normal-close"})
+_NOT_BY_CLOSE = frozenset(
+    {
+        "disconnect",
+        "socket-killed",
+        "keepalive-timeout",
+        "retransmission-timeout",
+        "hurried-close",
+        "after-normal-close",
+    }
+)
 # What the kernel tells a program whose connection it aborted itself, and the causes it does so for.
 _ABORTED_BY = {"ECONNABORTED": frozenset({"socket-killed"}), "ETIMEDOUT": frozenset({"keepalive-timeout"})}
 
@@ -191,8 +201,7 @@ def _calls_of_abort(view: View, done: Actions, suspected: Set[str]) -> Iterator[
         what, number = f"{'an implicit ' if done.close.implicit else ''}close()", done.close.number
     yield Testimony(
         Evidence("call", f"The RST left during {what} on the {here}.", view.rst.number, number),
-        frozenset(CAUSES)
-        - {"disconnect", "socket-killed", "keepalive-timeout", "retransmission-timeout", "hurried-close"},
+        frozenset(CAUSES) - _NOT_BY_CLOSE,
     )
     if "unread-data" in suspected and done.unread is not None:
         text = f"{done.unread:,} of the bytes that had arrived were unread as the {here}'s socket was closed."

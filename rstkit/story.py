@@ -248,7 +248,9 @@ def _retransmissions(case: Case) -> str:
 
 def _after_close(case: Case) -> str:
     trigger = case.view.trigger
-    if trigger and trigger.flags & Flags.FIN and case.view.peer_fin is None:
+    if trigger is None:
+        return f"both ends had sent FIN when {case.sender} sent the RST: the connection was over, and nothing is lost."
+    if trigger.flags & Flags.FIN and case.view.peer_fin is None:
         return (
             f"{_closed(case)}, and {_trigger(case)} closed the other side: no socket was left at {case.sender} to "
             "acknowledge it."

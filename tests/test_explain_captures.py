@@ -153,11 +153,11 @@ def test_a_client_in_a_hurry(acked: bool) -> None:
             f"{HANDSHAKE} c P. 1 1 5 0.03\n s . 1 6 0 0.04\n s F. 1 6 0 0.05\n c R 6 0 0 0.06",
             "hurried-close",
         ),  # it has the form of an answer to the FIN
-        (f"{ANSWERED}\n c F. 6 902 0 0.05\n s . 902 7 0 0.06\n c R. 7 902 0 0.07", "hurried-close"),
+        (f"{ANSWERED}\n c F. 6 902 0 0.05\n s . 902 7 0 0.06\n c R. 7 902 0 0.07", "after-normal-close"),
         # it had closed first, and does not wait for the other FIN to be acknowledged
         (f"{HANDSHAKE} c F. 1 1 0 0.03\n s . 1 2 0 0.04\n s F. 1 2 0 0.05\n c R 2 0 0 0.06", "after-normal-close"),
         (f"{HANDSHAKE} c F. 1 1 0 0.03\n s F. 1 2 0 0.05\n c R 2 0 0 0.06", "after-normal-close"),
-        (f"{HANDSHAKE} c F. 1 1 0 0.03\n s F. 1 2 0 0.05\n c R. 2 2 0 0.06", "hurried-close"),
+        (f"{HANDSHAKE} c F. 1 1 0 0.03\n s F. 1 2 0 0.05\n c R. 2 2 0 0.06", "after-normal-close"),
     ],
 )
 def test_other_systems_in_a_hurry(timeline: str, found: str) -> None:
