@@ -120,7 +120,7 @@ def _network(piece: Piece) -> tuple[Ints, Ints]:
     return at, types
 
 
-def _untag(data: bytes, at: Ints, types: Ints, which: Ints) -> None:
+def _untag(data: memoryview, at: Ints, types: Ints, which: Ints) -> None:
     """Step over VLAN tags, one or several (IEEE 802.1Q, 802.1ad)."""
     for _ in range(_MOST_TAGS):
         which = which[np.isin(types[which], _VLANS)]
@@ -130,7 +130,7 @@ def _untag(data: bytes, at: Ints, types: Ints, which: Ints) -> None:
         at[which] += 4
 
 
-def _ipv4(data: bytes, at: Ints, ends: Ints, odd: Odd) -> tuple[Ints, UInts, UInts]:
+def _ipv4(data: memoryview, at: Ints, ends: Ints, odd: Odd) -> tuple[Ints, UInts, UInts]:
     """Where TCP begins (-1 where it does not), and both addresses as one number each."""
     head = rows(data, at, 20)
     size = (head[:, 0] & 15).astype(np.int64) * 4
@@ -141,7 +141,7 @@ def _ipv4(data: bytes, at: Ints, ends: Ints, odd: Odd) -> tuple[Ints, UInts, UIn
     return np.where(good & ~later, at + size, -1), _mixed(addresses[:, 0]), _mixed(addresses[:, 1])
 
 
-def _ipv6(data: bytes, at: Ints, ends: Ints, odd: Odd) -> tuple[Ints, UInts, UInts]:
+def _ipv6(data: memoryview, at: Ints, ends: Ints, odd: Odd) -> tuple[Ints, UInts, UInts]:
     head = rows(data, at, 40)
     kind, tcp = head[:, 6].astype(np.int64), at + 40
     good = (head[:, 0] >> 4 == 6) & (tcp <= ends)

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from .errors import TraceError
 
 _PIECE = 16 << 20  # bytes of the file that are looked at together
+_SLACK = 256  # bytes after them, so that a header can be copied whole where a packet is cut
 _MOST = 1 << 18  # bytes of a packet; the most that libpcap and Wireshark take
 _MOST_BLOCK = 64 << 20  # bytes of a pcapng block; others than packets may be long
 _MAGICS = {0xA1B2C3D4: 1_000, 0xA1B23C4D: 1}  # nanoseconds of a unit of the fraction of a second
@@ -35,13 +36,15 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(slots=True)
 class Piece:
-    """Some packets of a file: ``data`` are bytes of it, which begin at ``base``; the rest are columns.
+    """Some packets of a file, as columns.
 
-    ``starts`` (within ``data``) and ``captured`` (bytes), ``lengths`` on the wire, ``times`` in
-    nanoseconds since 1970, and ``links``, the link types (LINKTYPE_*) of the interfaces.
+    ``data`` are bytes of it from ``base`` on, and some that mean nothing after them; they are there
+    until the next piece is asked for. ``starts`` (within ``data``) and ``captured`` (bytes),
+    ``lengths`` on the wire, ``times`` in nanoseconds since 1970, and ``links``, the link types
+    (LINKTYPE_*) of the interfaces.
     """
 
-    data: bytes
+    data: memoryview
     base: int
     starts: Ints
     captured: Ints
@@ -98,7 +101,7 @@ class Records:
         if not head:
             raise TraceError(f"{self.path} is empty.")
         for order in "<>":
-            (magic,) = struct.unpack(order + "I", head.ljust(4, b"\0")[:4])
+            (magic,) = struct.unpack(order + "I", bytes(head).ljust(4, b"\0"))
             if magic in _MAGICS:
                 return self._pcap(window, order, _MAGICS[magic])
         if head[:4] == struct.pack("<I", _SECTION):
@@ -129,7 +132,7 @@ class Records:
                 add(position + 16)
                 position += 16 + captured
             if starts:
-                yield self._columns(data, base, np.frombuffer(starts, np.int64), order, unit, link)
+                yield self._columns(window.padded, base, np.frombuffer(starts, np.int64), order, unit, link)
             if wrong:
                 self.damaged("a packet claims an impossible length", base + position)
                 return
@@ -140,7 +143,7 @@ class Records:
             position = 0
 
     @staticmethod
-    def _columns(data: bytes, base: int, starts: Ints, order: str, unit: int, link: int) -> Piece:
+    def _columns(data: memoryview, base: int, starts: Ints, order: str, unit: int, link: int) -> Piece:
         """The columns of pcap records, whose headers are the 16 bytes before each packet."""
         headers = rows(data, starts - 16, 16).view(order + "u4").astype(np.int64)
         times = headers[:, 0] * 1_000_000_000 + headers[:, 1] * unit
@@ -160,56 +163,63 @@ class Records:
 
 
 class _Window:
-    """The bytes of a file that are looked at: they grow at the end, and what is done with is given up."""
+    """The bytes of a file that are looked at; what is done with makes room for what comes, in one buffer."""
 
     def __init__(self, source: Any, records: Records) -> None:
         self._source = source
         self._records = records
         self._ended = False
-        self.data = b""
+        self._buffer = bytearray(_PIECE + _SLACK)
+        self._filled = 0
         self.base = 0
         self.wanted = 0  # bytes that the next record is known to need
 
-    def need(self, size: int) -> bytes:
+    @property
+    def data(self) -> memoryview:
+        """The bytes from ``base`` on; they are there until the window advances."""
+        return memoryview(self._buffer)[: self._filled]
+
+    @property
+    def padded(self) -> memoryview:
+        """The same, and what lies after them."""
+        return memoryview(self._buffer)[: self._filled + _SLACK]
+
+    def need(self, size: int) -> memoryview:
         """The first bytes of the window, so many if there are."""
-        while len(self.data) < size and self._more():
-            pass
+        self._fill()
         return self.data[:size]
 
     def advance(self, done: int) -> bool:
         """Give up what is done with and read on; False at the end of the file."""
-        self.data, self.base = self.data[done:], self.base + done
-        before = len(self.data)
-        while self._more() and len(self.data) < self.wanted:
-            pass
-        self.wanted = 0
-        return len(self.data) > before
+        left = self._filled - done
+        room = max(_PIECE, self.wanted) + _SLACK
+        if len(self._buffer) < room:
+            self._buffer = self._buffer[done : self._filled] + bytearray(room - left)
+        else:
+            self._buffer[:left] = self._buffer[done : self._filled]
+        self.base, self._filled, self.wanted = self.base + done, left, 0
+        return self._fill()
 
-    def _more(self) -> bool:
-        if self._ended:
-            return False
-        parts, size = [self.data], 0
+    def _fill(self) -> bool:
+        before, room = self._filled, memoryview(self._buffer)[:-_SLACK]
         try:
             # part by part: what came before a damage in a compressed file is not lost
-            while size < _PIECE and (part := self._read(_PIECE - size)):
-                parts.append(part)
-                size += len(part)
+            while not self._ended and self._filled < len(room):
+                size = self._read(room[self._filled :])
+                self._ended = not size
                 if self._records.compressed:
-                    self._records.content().write(part)
+                    self._records.content().write(room[self._filled : self._filled + size])
+                self._filled += size
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            self._records.told.append(
-                f"The compressed file is damaged or cut off: {error}. What comes after is not read."
-            )
+            self._records.told.append(f"The compressed file is damaged: {error}. What comes after that is not read.")
             self._ended = True
-        self._ended |= size < _PIECE
         if self._records.compressed:
             self._records.content().flush()
-        self.data = b"".join(parts)
-        return size > 0
+        return self._filled > before
 
-    def _read(self, size: int) -> bytes:
-        part: bytes = self._source.read1(size) if self._records.compressed else self._source.read(size)
-        return part
+    def _read(self, room: memoryview) -> int:
+        size: int = self._source.readinto1(room) if self._records.compressed else self._source.readinto(room)
+        return size
 
 
 class _Blocks:
@@ -248,9 +258,10 @@ class _Blocks:
             elif kind in starts:
                 starts[kind].append(position)
             elif kind == _INTERFACE and total >= 20:
-                self._interfaces.append(_Interface.read(data[position + 8 : position + total - 4], self._order))
+                self._interfaces.append(_Interface.read(bytes(data[position + 8 : position + total - 4]), self._order))
             position += total
         self.position = position
+        data = self._window.padded
         parts = [self._columns(data, kind, np.frombuffer(found, np.int64)) for kind, found in starts.items() if found]
         if not parts:
             return None
@@ -268,7 +279,7 @@ class _Blocks:
         self._records.damaged(what, at)
         self.over = True
 
-    def _section(self, data: bytes, position: int) -> bool:
+    def _section(self, data: memoryview, position: int) -> bool:
         """Begin a section; whether it is one."""
         for order in "<>":
             if data[position + 8 : position + 12] == struct.pack(order + "I", _BYTE_ORDER):
@@ -277,7 +288,7 @@ class _Blocks:
         self._damaged("a section begins without its byte order", self._window.base + position)
         return False
 
-    def _columns(self, data: bytes, kind: int, starts: Ints) -> Ints:
+    def _columns(self, data: memoryview, kind: int, starts: Ints) -> Ints:
         """For blocks of one kind: where packets begin, bytes captured and on the wire, times, links, bytes of room."""
         words = rows(data, starts + 4, 24).view(self._order + "u4").astype(np.int64)
         room, first = words[:, 0], words[:, 1]
@@ -335,7 +346,7 @@ class _Interface:
         return whole * 1_000_000_000 + (rest.astype(np.float64) * (1e9 / self.ticks)).round().astype(np.int64)
 
 
-def rows(data: bytes, starts: Ints, width: int) -> npt.NDArray[np.uint8]:
+def rows(data: bytes | memoryview, starts: Ints, width: int) -> npt.NDArray[np.uint8]:
     """A copy of ``width`` bytes from each start, zeros after the end of the data."""
     padded = np.frombuffer(data, np.uint8)
     last = int(starts.max()) if len(starts) else 0

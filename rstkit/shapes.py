@@ -11,8 +11,11 @@ from .columns import Segments
 from .records import Ints, rows
 
 MOST_PACKETS = 8  # longer connections are each like no other
-_WIDTH = 60  # bytes of a packet that are looked at: IP's header and TCP's without their options
-_HALF_DECADES = 2.0  # steps of time in a power of ten
+_WIDTH = 81  # bytes of a packet that are looked at: both headers with the usual options, and the first of the data
+# Seconds between two packets that are told apart; among them are those that explanations turn on.
+_STEPS = np.array(
+    [1e-5, 1e-4, 1e-3, 2e-3, 0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 30, 45, 60, 90, 120, 300, 1e3]
+)
 
 
 def shapes(columns: Segments, connections: Sequence[Ints], read: Callable[[int, int], bytes]) -> list[bytes]:
@@ -49,14 +52,17 @@ def _table(columns: Segments, of_all: Ints, sizes: list[int], heads: bytes) -> n
     seqs, acks = columns.seqs[of_all].astype(np.int64), _number(tcp[:, 8:12])
     times = columns.times[of_all]
     gaps = np.where(place == first, 0, times - times[place - 1])
-    steps = np.floor(np.log10(np.maximum(gaps, 1_000)) * _HALF_DECADES)
+    steps = np.searchsorted(_STEPS, gaps / 1e9)
+    since = np.searchsorted(_STEPS, (times - times[first]) / 1e9)
+    content = rows(heads, np.arange(len(head)) * _WIDTH + np.minimum(at + offset, _WIDTH - 1), 1)[:, 0]
     base = {side: _first_of(seqs, place, first, flips == side) for side in (False, True)}
     own, other = np.where(flips, base[True], base[False]), np.where(flips, base[False], base[True])
     # what the other side acknowledges, told from where it begins; where only one side was captured, as it stands
     fields = (
         flips, columns.flags[of_all], (seqs - own) % 2**32, np.where(other < 0, acks > 0, (acks - other) % 2**32),
         seqs == 0, total - at - offset, offset, _number(tcp[:, 14:16]), np.where(v6, head[:, 7], head[:, 8]),
-        np.where(v6, 0, _number(head[:, 4:6]) == 0), steps, v6,
+        np.where(v6, 0, _number(head[:, 4:6]) == 0), steps, since, v6,
+        np.where(total > at + offset, content, 0),  # a TLS alert, say
     )  # fmt: skip
     return np.stack([f.astype(np.int64) for f in fields], axis=1)
 

@@ -21,7 +21,7 @@ from ..errors import LabUnavailable
 from .serial import SerialLine
 from .supervised import SupervisedRun
 
-_MEMORY = 96  # MiB
+_MEMORY = 128  # MiB, of which some 80 are used
 _AT_ONCE = 3  # runs that it has room for
 _SLOWEST = 60.0  # seconds that a boot may take
 _MODULES = ("kernel/drivers/net/veth.ko", "kernel/lib/crc-ccitt.ko", "kernel/net/ipv6/ipv6.ko")  # ipv6 needs crc-ccitt
