@@ -90,16 +90,19 @@ class Place:
             figure.display(NOTHING, raw=True)
         self._card.display(self._marked(_message(text)), raw=True)
 
-    def show(self, figure: dict[str, Any], trace: Trace, about: str, difference: str = "") -> None:
+    def show(
+        self, figure: dict[str, Any], trace: Trace, about: str, difference: str = "", listed: Trace | None = None
+    ) -> None:
         """Show a trace with its figure (a MIME bundle).
 
-        ``about`` names the backend, ``difference`` tells how the pinned run and this one differ.
+        ``about`` names the backend, ``difference`` tells how the pinned run and this one differ. Of a
+        capture the packets are listed as well, those of ``listed``.
         """
         words = describe(trace)
         self._figures.reverse()
         self._figures[0].update(figure | {"text/plain": f"{difference}\n\n{words}".lstrip()}, raw=True)
         self._figures[1].update(NOTHING, raw=True)
-        self._card.update(self._marked(_outcome(trace, words, about, difference)), raw=True)
+        self._card.update(self._marked(_outcome(trace, words, about, difference, listed)), raw=True)
 
     def tell(self, text: str, details: str = "") -> None:
         """Show a message in place of an outcome; ``details`` are folded away."""
@@ -125,7 +128,7 @@ class Place:
         }
 
 
-def _outcome(trace: Trace, words: str, about: str, difference: str) -> tuple[str, str]:
+def _outcome(trace: Trace, words: str, about: str, difference: str, listed: Trace | None) -> tuple[str, str]:
     """What a run showed, with its explanation; ``words`` is the diagram in words."""
     resets = explain(trace)
     if trace.backend == CAPTURE:
@@ -144,7 +147,7 @@ def _outcome(trace: Trace, words: str, about: str, difference: str) -> tuple[str
     parts += [_reset(reset) for reset in resets]
     parts += [f"<dl>{''.join(map(_program, trace.programs))}</dl>"] if trace.programs else []
     folded = {"The diagram in words": words}
-    folded |= {"The packets, as tcpdump prints them": tcpdump(trace)} if trace.backend == CAPTURE else {}
+    folded |= {"The packets, as tcpdump prints them": tcpdump(listed)} if listed else {}
     for name, text in folded.items():
         parts.append(f'<details class="words"><summary>{name}</summary><pre>{_safe(text)}</pre></details>')
     parts.append(f'<p class="soft">{_safe(about)}</p>')

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "rstkit"
 FLOORS = [
     {"", "errors", "tcp"},  # "": the package itself, for its version
     {"trace"},
-    {"stored", "recordings", "capture", "captures", "explain", "findings", "lab"},
+    {"stored", "recordings", "capture", "captures", "excerpt", "explain", "findings", "lab"},
     {"diagram", "text", "report", "annotate"},
     {"compare"},
     {"panel", "predict", "browse", "cli"},
@@ -44,6 +44,7 @@ SERVE = {
     "diagram": {"beside", "dissect", "drawing", "layers", "sheet", "theme", "timeline"},
     "text": {"contrast", "strands", "words"},
     "cli": {"doctor"},
+    "browse": {"table"},
     "panel": {"background", "card", "record", "runs"},
 }
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
@@ -53,7 +54,7 @@ FLOOR |= {name: FLOOR[served] for served, names in SERVE.items() for name in nam
 FOREIGN = {
     "numpy": {"annotate", "captures", "columns", "records", "shapes"},
     "plotly": {"diagram", "layers"},
-    "ipywidgets": {"panel", "predict", "browse"},
+    "ipywidgets": {"panel", "predict", "browse", "table"},
     "traitlets": {"panel"},
     "IPython": {"panel", "card", "predict", "browse"},
     "cloudpickle": {"lab"},
