@@ -6,7 +6,7 @@ looked at one by one, and their packets are read from the file again when they a
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import IO
@@ -42,6 +42,7 @@ class Connection:
     shape: bytes
     _capture: "Capture" = field(repr=False)
     _rows: Ints = field(repr=False)  # in order of time
+    _flip: bool = field(repr=False)  # the direction in which the client sends, as the columns have it
 
     @property
     def count(self) -> int:
@@ -61,29 +62,28 @@ class Connection:
     @property
     def frames(self) -> tuple[int, ...]:
         """The number in the file of each packet of `trace`, from 1, as Wireshark shows it."""
-        return tuple(int(self._capture.columns.numbers[row]) for row, _ in self._packets())
+        return tuple(self._capture.columns.numbers[self._rows].tolist())
 
     def trace(self) -> Trace:
         """The connection as a trace, each packet with the one time at which it was captured."""
-        packets = tuple(packet for _, packet in self._packets())
+        columns, rows = self._capture.columns, self._rows
+        times = columns.times[rows] - columns.times[rows[0]]
+        senders = np.where(columns.flips[rows] == self._flip, "client", "server").tolist()
+        packets = []
+        for number, (row, nanoseconds, sender) in enumerate(
+            zip(rows.tolist(), times.tolist(), senders, strict=True), 1
+        ):
+            at = nanoseconds / 1e9
+            packet = Packet.from_frame(number, sender, at, at, ethernet(self._capture.packet(row)))
+            assert packet, "the columns hold what is a segment"
+            packets.append(packet)
         return Trace(
-            packets=packets,
+            packets=tuple(packets),
             hosts={"client": self.client.address, "server": self.server.address},
-            duration=packets[-1].sent if packets else 0.0,
-            epoch_ns=int(self._capture.columns.times[self._rows[0]]),
+            duration=packets[-1].sent,
+            epoch_ns=int(columns.times[rows[0]]),
             backend=CAPTURE,
         )
-
-    def _packets(self) -> Iterator[tuple[int, Packet]]:
-        """The packets with their rows; what a receiver would not take for a TCP segment is left out."""
-        times = self._capture.columns.times
-        zero, number = int(times[self._rows[0]]), 1
-        for row in self._rows.tolist():
-            at = (int(times[row]) - zero) / 1e9
-            packet = Packet.from_frame(number, "client", at, at, ethernet(self._capture.packet(row)))
-            if packet:
-                yield row, packet if packet.source == self.client else replace(packet, sender="server")
-                number += 1
 
 
 class Capture:
@@ -130,18 +130,14 @@ class Capture:
     def _connection(self, rows: Ints, shape: bytes) -> Connection:
         flags = self.columns.flags[rows] & (_SYN | _ACK)
         asked, answered = np.flatnonzero(flags == _SYN), np.flatnonzero(flags == _SYN | _ACK)
-        if asked.size:
-            client, server = self._ends(int(rows[asked[0]]))
-        elif answered.size:
-            server, client = self._ends(int(rows[answered[0]]))
-        else:
-            client, server = self._ends(int(rows[0]))
-            if client.port < _SERVICES <= server.port:
-                client, server = server, client
-        return Connection(client, server, bool(asked.size or answered.size), shape, self, rows)
-
-    def _ends(self, row: int) -> tuple[Endpoint, Endpoint]:
-        return endpoints(self.packet(row, _HEADERS))
+        row = int(rows[[*asked, *answered, 0][0]])
+        source, destination = endpoints(self.packet(row, _HEADERS))
+        from_server = bool(answered.size) if not asked.size else False
+        if not asked.size and not answered.size:
+            from_server = source.port < _SERVICES <= destination.port
+        client, server = (destination, source) if from_server else (source, destination)
+        flip = bool(self.columns.flips[row]) ^ from_server
+        return Connection(client, server, bool(asked.size or answered.size), shape, self, rows, flip)
 
 
 def read(path: str | Path, progress: Callable[[float], None] | None = None) -> Capture:
@@ -172,6 +168,8 @@ def _odd(odd: Odd) -> Iterator[str]:
         yield f"{odd.fragments:,} packets are fragments of IP packets. They are not put together."
     if odd.cut:
         yield f"{odd.cut:,} packets were cut off before the end of TCP's header, and are left out."
+    if odd.malformed:
+        yield f"{odd.malformed:,} TCP headers have a wrong length, and are left out, as a receiver drops them."
     if odd.unknown:
         yield f"{odd.unknown:,} packets came over links of a kind that rstkit cannot read, and are left out."
 

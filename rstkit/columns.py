@@ -17,7 +17,7 @@ _TYPES = {4: 0x0800, 6: 0x86DD}  # ethertypes
 _TCP, _FRAGMENT, _AUTHENTICATION = 6, 44, 51
 _EXTENSIONS = (0, 43, 60, 135)  # IPv6 headers that tell their length in units of 8 bytes, the first not counted
 _MOST_EXTENSIONS, _MOST_TAGS = 8, 4
-_HEADER = 14  # bytes of TCP's header up to its flags
+_HEADER = 20  # bytes of TCP's header without options
 
 UInts = npt.NDArray[np.uint64]
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64's constants
@@ -45,10 +45,11 @@ class Segments:
 
 @dataclass(slots=True)
 class Odd:
-    """Counts of what is left out: fragments, TCP headers that are cut off, packets of an unknown link type."""
+    """Counts of what is left out: fragments, TCP headers that are cut off or wrong, packets of an unknown link type."""
 
     fragments: int = 0
     cut: int = 0
+    malformed: int = 0
     unknown: int = 0
 
 
@@ -65,16 +66,22 @@ def segments(piece: Piece, first: int, odd: Odd) -> Segments:
     at, types = _network(piece)
     ends = piece.starts + piece.captured
     odd.unknown += int((piece.links < 0).sum())
-    tcp, source, destination = np.full(len(at), -1), np.zeros(len(at), np.uint64), np.zeros(len(at), np.uint64)
+    tcp, total = np.full(len(at), -1, np.int64), np.zeros(len(at), np.int64)
+    source, destination = np.zeros(len(at), np.uint64), np.zeros(len(at), np.uint64)
     for read, kind in ((_ipv4, 0x0800), (_ipv6, 0x86DD)):
         which = np.flatnonzero(types == kind)
         if which.size:
-            tcp[which], source[which], destination[which] = read(piece.data, at[which], ends[which], odd)
+            told = read(piece.data, at[which], ends[which], odd)
+            tcp[which], total[which], source[which], destination[which] = told
     found = np.flatnonzero(tcp >= 0)
     whole = tcp[found] + _HEADER <= ends[found]
     odd.cut += int((~whole).sum())
     found = found[whole]
     head = rows(piece.data, tcp[found], _HEADER)
+    size = (head[:, 12] >> 4).astype(np.int64) * 4
+    good = (size >= _HEADER) & (size <= at[found] + total[found] - tcp[found])  # or a receiver drops it (tcp_v4_rcv)
+    odd.malformed += int((~good).sum())
+    found, head = found[good], head[good]
     ports = head[:, :4].copy().view(">u2").astype(np.uint64)
     one = _mixed(source[found] + ports[:, 0] * _KEYED)
     other = _mixed(destination[found] + ports[:, 1] * _KEYED)
@@ -130,18 +137,20 @@ def _untag(data: memoryview, at: Ints, types: Ints, which: Ints) -> None:
         at[which] += 4
 
 
-def _ipv4(data: memoryview, at: Ints, ends: Ints, odd: Odd) -> tuple[Ints, UInts, UInts]:
-    """Where TCP begins (-1 where it does not), and both addresses as one number each."""
+def _ipv4(data: memoryview, at: Ints, ends: Ints, odd: Odd) -> tuple[Ints, Ints, UInts, UInts]:
+    """Where TCP begins (-1 where it does not), the length of all, and both addresses as one number each."""
     head = rows(data, at, 20)
     size = (head[:, 0] & 15).astype(np.int64) * 4
     good = (head[:, 0] >> 4 == 4) & (size >= 20) & (at + size <= ends) & (head[:, 9] == _TCP)
     later = good & (_u16(head[:, 6:8]) & 0x1FFF > 0)
     odd.fragments += int((good & (_u16(head[:, 6:8]) & 0x3FFF > 0)).sum())
     addresses = head[:, 12:20].copy().view(">u4").astype(np.uint64)
-    return np.where(good & ~later, at + size, -1), _mixed(addresses[:, 0]), _mixed(addresses[:, 1])
+    total = _u16(head[:, 2:4])
+    total = np.where(total == 0, ends - at, total)  # the network card is to cut it into segments (TSO)
+    return np.where(good & ~later, at + size, -1), total, _mixed(addresses[:, 0]), _mixed(addresses[:, 1])
 
 
-def _ipv6(data: memoryview, at: Ints, ends: Ints, odd: Odd) -> tuple[Ints, UInts, UInts]:
+def _ipv6(data: memoryview, at: Ints, ends: Ints, odd: Odd) -> tuple[Ints, Ints, UInts, UInts]:
     head = rows(data, at, 40)
     kind, tcp = head[:, 6].astype(np.int64), at + 40
     good = (head[:, 0] >> 4 == 6) & (tcp <= ends)
@@ -160,7 +169,7 @@ def _ipv6(data: memoryview, at: Ints, ends: Ints, odd: Odd) -> tuple[Ints, UInts
         good &= tcp <= ends
     words = head[:, 8:40].copy().view(">u8").astype(np.uint64)
     source, destination = (_mixed(words[:, i] + _mixed(words[:, i + 1] ^ _KEYED)) for i in (0, 2))
-    return np.where(good & (kind == _TCP), tcp, -1), source, destination
+    return np.where(good & (kind == _TCP), tcp, -1), _u16(head[:, 4:6]) + 40, source, destination
 
 
 def _u16(pair: npt.NDArray[np.uint8]) -> Ints:

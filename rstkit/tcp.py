@@ -3,6 +3,7 @@
 What is here knows nothing of labs or traces.
 """
 
+import functools
 import ipaddress
 import struct
 from enum import IntFlag
@@ -20,6 +21,9 @@ class Flags(IntFlag):
     URG = 0x20
     ECE = 0x40
     CWR = 0x80
+
+    # IntFlag's own makes a member of each result, which is ten times as slow, and asked all the time.
+    __and__ = int.__and__  # type: ignore[assignment]
 
     def __str__(self) -> str:
         """tcpdump's letters, for example ``S.`` for SYN ACK and ``none`` for no flag at all."""
@@ -96,6 +100,11 @@ class _Carried(NamedTuple):
     tcp: bytes
 
 
+@functools.lru_cache(4096)
+def _address(packed: bytes) -> str:
+    return str(ipaddress.ip_address(packed))
+
+
 def _unwrap(frame: bytes) -> _Carried | None:
     """The TCP segment in an Ethernet frame, without the headers before it."""
     ethertype, packet = frame[12:14], frame[14:]
@@ -104,15 +113,13 @@ def _unwrap(frame: bytes) -> _Carried | None:
         fragment_offset = int.from_bytes(packet[6:8]) & 0x1FFF
         if packet[0] >> 4 != 4 or header < 20 or packet[9] != _TCP or fragment_offset:
             return None
-        source = str(ipaddress.IPv4Address(packet[12:16]))
-        destination = str(ipaddress.IPv4Address(packet[16:20]))
+        source, destination = _address(packet[12:16]), _address(packet[16:20])
         ip_id, ttl = int.from_bytes(packet[4:6]), packet[8]
     elif ethertype == _ETHERTYPE_IPV6 and len(packet) >= 40:
         header, total = 40, 40 + int.from_bytes(packet[4:6])
         if packet[0] >> 4 != 6 or packet[6] != _TCP:
             return None
-        source = str(ipaddress.IPv6Address(packet[8:24]))
-        destination = str(ipaddress.IPv6Address(packet[24:40]))
+        source, destination = _address(packet[8:24]), _address(packet[24:40])
         ip_id, ttl = 0, packet[7]
     else:
         return None
