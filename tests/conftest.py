@@ -71,7 +71,7 @@ def lab() -> Iterator[Lab]:
     yield made
     made.backend.close()
     assert wait_until(lambda: descendants(os.getpid()) <= processes), "processes are left"
-    assert descriptors() == before, "descriptors are left"
+    assert not descriptors().items() - before.items(), "descriptors are left"  # one of an earlier test's may be gone
     left = {path for path in set(Path("/tmp").iterdir()) - files if "rstkit" in path.name}
     assert not left, "temporary files are left"
 
