@@ -128,7 +128,7 @@ class Place:
         }
 
 
-def _outcome(trace: Trace, words: str, about: str, difference: str, listed: Trace | None) -> tuple[str, str]:
+def _outcome(trace: Trace, words: str, about: str, difference: str, listed: Trace | None = None) -> tuple[str, str]:
     """What a run showed, with its explanation; ``words`` is the diagram in words."""
     resets = explain(trace)
     if trace.backend == CAPTURE:

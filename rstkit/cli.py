@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import RstkitError
+from .errors import RstkitError, TraceError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,10 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             _record(given.path, shlex.join(["rstkit", *arguments]))
     except RstkitError as error:
-        from .dissect import printable  # noqa: PLC0415
-
-        told = "\n".join(map(printable, str(error).split("\n")))  # names of files, for one, may hold anything
-        print(f"rstkit: {told}", file=sys.stderr)  # noqa: T201
+        print(f"rstkit: {error}", file=sys.stderr)  # noqa: T201
         return 1
     except BrokenPipeError:  # who read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -66,14 +63,18 @@ def _record(paths: Sequence[Path], command: str) -> None:
 def _explain(path: Path, as_json: bool, annotated: Path | None) -> None:
     from . import report  # noqa: PLC0415
     from .captures import read  # noqa: PLC0415
+    from .dissect import printable  # noqa: PLC0415
     from .findings import findings  # noqa: PLC0415
 
-    capture = read(path, _progress("reading"))
-    found = findings(capture, _progress("explaining"))
-    if annotated is not None:
-        from .annotate import annotate  # noqa: PLC0415
+    try:
+        capture = read(path, _progress("reading"))
+        found = findings(capture, _progress("explaining"))
+        if annotated is not None:
+            from .annotate import annotate  # noqa: PLC0415
 
-        annotate(capture, found, annotated, _progress("writing"))
+            annotate(capture, found, annotated, _progress("writing"))
+    except TraceError as error:
+        raise TraceError(printable(str(error))) from error  # a name of a file may hold anything
     text = json.dumps(report.as_json(capture, found), indent=1) if as_json else report.report(capture, found)
     print(text)  # noqa: T201
 
