@@ -98,7 +98,8 @@ class View:
     @property
     def began(self) -> bool:
         """Whether all was seen from the beginning of the connection: in a capture, a SYN of either end."""
-        return bool(self.syn or self.syn_ack or self.peer_syn) or not self.captured
+        opened = self.trigger and self.trigger.flags & Flags.SYN  # a SYN that is refused
+        return bool(self.syn or self.syn_ack or self.peer_syn or opened) or not self.captured
 
     @property
     def one_sided(self) -> bool:

@@ -71,6 +71,7 @@ def test_explains_a_capture(capture: Path, capsys: pytest.CaptureFixture[str]) -
     assert "   who    10.0.0.2, ports 1-12, refused 12 connections from 203.0.113.7." in lines
     late = out[out.index("Data arrived after close (") :]
     assert "frame 7 (14 bytes of data)" in " ".join(late.split())
+    assert "began after the handshake" not in out  # each connection is whole, the refused ones too
     assert "\x1b" not in out
 
 
