@@ -40,6 +40,8 @@ def summary(capture: "Capture", found: Sequence[Finding]) -> list[str]:
         lines.append("There is no TCP in it, so nothing to explain: see what the capture's filter let through.")
     elif not resets:
         lines.append("No connection was reset: there is no RST in it.")
+    elif not found:
+        lines.append(f"{_count(capture.resets, 'RST')}, of which too little was captured to tell anything.")
     else:
         told = f"{_count(capture.resets, 'RST')} in {_count(resets, 'connection')}: {_count(len(found), 'finding')}"
         harms = {harm: sum(finding.count for finding in found if finding.harm == harm) for harm in HARMS}

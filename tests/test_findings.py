@@ -248,6 +248,13 @@ def test_a_capture_without_resets_gets_a_clear_sentence(more: dict[str, Any], sa
     assert said in report(*of(**more))
 
 
+def test_resets_of_which_nothing_is_left_are_told_as_well() -> None:
+    """Such as those whose headers a damage or the snapping made unreadable."""
+    assert "7 RSTs, of which too little was captured to tell anything." in report(
+        *of(stand(OPENED, "10.0.0.1", "10.0.0.2"))
+    )
+
+
 def test_the_json_says_the_same() -> None:
     whole, found = of(stand(LATE, "10.0.1.1", "fd00::2", number=4001))
     told = json.loads(json.dumps(as_json(whole, found)))
