@@ -6,67 +6,29 @@ connections that `explain` cannot tell apart (`Connection.shape`) one is explain
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .causes import CAUSES, Cause
 from .evidence import Evidence
 from .explain import Reset, explain
-from .tcp import Endpoint, Flags
+from .grouping import HARMS, MANY, PROBES, Occurrence, Seen, Told, parted, scans, tell
+from .tcp import Endpoint
 
 if TYPE_CHECKING:
     from .captures import Capture, Connection
 
-HARMS = ("data loss", "cut off", "refused", "probed", "harmless")
-"""What resets do, the worst first.
-
-Bytes that a program had sent were not read; a connection that one end thought alive was ended;
-a connection did not come about; somebody tried many ports or hosts, and was refused as is right;
-nothing was lost.
-"""
-
-_HARM = {
-    "data-after-close": "data loss",
-    "data-after-shutdown": "data loss",
-    "unread-data": "data loss",
-    "linger-zero": "data loss",
-    "disconnect": "data loss",
-    "orphan-memory": "data loss",
-    "gave-up": "data loss",
-    "no-listener": "refused",
-    "firewall-reject": "refused",
-    "connect-aborted": "harmless",
-    "unacceptable-ack": "harmless",
-    "after-normal-close": "harmless",
-    "hurried-close": "harmless",
-    "half-open-scan": "probed",
-}  # any other cause cuts off
-_PROBES = ("no-listener", "firewall-reject", "connect-aborted", "half-open-scan")  # what a scan's SYNs get
 _ON_THE_WAY = ("firewall-reject", "injected")  # made by a device in another's name
-_MANY, _HARDLY = 10, 2  # so many ports or hosts that one client tried, each no more often, make a scan
-_GROUPS = 8  # findings of one cause by service, server or client; what is left after them makes one more
-_KEEPALIVE = 1  # bytes that a keepalive may carry, which no program sent
-
-
-class Occurrence(NamedTuple):
-    """A reset of a capture: the connection, and which of its resets it is, from 0."""
-
-    connection: "Connection"
-    place: int
-
-    def reset(self) -> Reset:
-        """The reset with its explanation; the numbers of packets are those of the connection's trace."""
-        return explain(self.connection.trace())[self.place]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Resets of one cause that belong together.
 
-    ``sender`` is ``client`` or ``server``: who sent the RSTs. ``harm`` is one of `HARMS`, that of
-    the worst reset. ``alternatives`` are the causes that remain possible for some of them.
+    ``sender`` is ``client`` or ``server``: who sent the RSTs. ``harm`` is one of `HARMS`, that
+    of the worst reset. ``alternatives`` are the causes that remain possible for some of them.
     ``occurrences`` are in order of time; ``example`` is the first of those that most others are like.
     """
 
@@ -111,9 +73,9 @@ class Finding:
     @property
     def title(self) -> str:
         ports, hosts = {s.port for s in self.servers}, {s.address for s in self.servers}
-        if self.harm != "probed" or max(len(ports), len(hosts)) < _MANY:
+        if self.harm != "probed" or max(len(ports), len(hosts)) < MANY:
             return self.cause.title
-        what = f"{len(ports):,} ports" if len(ports) >= _MANY else f"{len(hosts):,} hosts"
+        what = f"{len(ports):,} ports" if len(ports) >= MANY else f"{len(hosts):,} hosts"
         joint = "" if self.cause.key == "half-open-scan" else ": it looks like a scan"
         return f"{self.cause.title}{joint} of {what}"
 
@@ -180,22 +142,22 @@ def findings(capture: "Capture", progress: Callable[[float], None] | None = None
 
     ``progress`` is told now and then which part is done, from 0 to 1.
     """
-    told: dict[object, list[_Told]] = {}
-    groups: dict[tuple[str, str, str], list[_Seen]] = defaultdict(list)
+    told: dict[object, list[Told]] = {}
+    groups: dict[tuple[str, str, str], list[Seen]] = defaultdict(list)
     whole = len(capture.reset_connections)
     for number, connection in enumerate(capture.reset_connections):
         if connection.shape not in told:
-            told[connection.shape] = [_tell(reset) for reset in explain(connection.trace())]
+            told[connection.shape] = [tell(reset) for reset in explain(connection.trace())]
         shares = (0, connection.server), (1, connection.client.address), (2, connection.server.address)
         for place, one in enumerate(told[connection.shape]):
-            groups[one.cause, one.confidence, one.sender].append(_Seen(Occurrence(connection, place), one, shares))
+            groups[one.cause, one.confidence, one.sender].append(Seen(Occurrence(connection, place), one, shares))
         if progress:
             progress((number + 1) / whole)
     found: list[Finding] = []
     for (cause, _, _), group in groups.items():
-        scans, rest = _scans(group) if cause in _PROBES else ([], group)
-        found += [_finding(scan, "probed") for scan in scans]
-        found += [_finding(part) for part in _parted(rest)]
+        scanned, rest = scans(group) if cause in PROBES else ([], group)
+        found += [_finding(scan, "probed") for scan in scanned]
+        found += [_finding(part) for part in parted(rest)]
     return tuple(sorted(found, key=lambda f: (HARMS.index(f.harm), -f.count, f.first)))
 
 
@@ -224,72 +186,7 @@ def several(names: Sequence[object], noun: str, most: int = 3) -> str:
     return f"{len(names):,} {noun}s ({shown}{', …' if len(names) > most else ''})"
 
 
-class _Told(NamedTuple):
-    """What is kept of a reset's explanation."""
-
-    cause: str
-    confidence: str
-    sender: str
-    alternatives: tuple[str, ...]
-    harm: str
-
-
-class _Seen(NamedTuple):
-    occurrence: Occurrence
-    told: _Told
-    shares: tuple[tuple[int, object], ...]  # what it may have in common with others
-
-
-def _tell(reset: Reset) -> _Told:
-    alternatives = tuple(cause.key for cause in reset.alternatives)
-    return _Told(reset.cause.key, reset.confidence, reset.sender, alternatives, _harm(reset))
-
-
-def _harm(reset: Reset) -> str:
-    """What a reset did; data that provokes one is data that nobody reads."""
-    harm, trigger = _HARM.get(reset.cause.key, "cut off"), reset.trigger
-    if trigger and trigger.length > _KEEPALIVE and not trigger.flags & Flags.SYN and harm != "harmless":
-        return "data loss"
-    if harm == "refused" and trigger and not trigger.flags & Flags.SYN:  # a firewall may reject at any time
-        return "cut off"
-    return harm
-
-
-def _scans(group: list[_Seen]) -> tuple[list[list[_Seen]], list[_Seen]]:
-    """The scans among resets that SYNs got, and what is left: a scan tries many services, and each hardly twice."""
-    tries = Counter(seen.shares[:2] for seen in group)
-    by_client: dict[object, list[_Seen]] = defaultdict(list)
-    left: list[_Seen] = []
-    for seen in group:
-        rare = tries[seen.shares[:2]] <= _HARDLY and seen.told.harm != "data loss"
-        (by_client[seen.shares[1]] if rare else left).append(seen)
-    scans = []
-    for part in by_client.values():
-        if len({seen.shares[0] for seen in part}) >= _MANY:
-            scans.append(part)
-        else:
-            left += part
-    return scans, left
-
-
-def _parted(group: list[_Seen]) -> Iterator[list[_Seen]]:
-    """The resets of one cause, by what most of them share: a service, a client or a server's address."""
-    shared = Counter(chain.from_iterable(seen.shares for seen in group))
-    left = group
-    for _ in range(_GROUPS):
-        if not left:
-            return
-        most = max(shared.values())
-        # Where a service, a client and a server have as many, the most telling is the service.
-        what = min((key for key, count in shared.items() if count == most), key=lambda key: key[0])
-        yield (part := [seen for seen in left if what in seen.shares])
-        left = [seen for seen in left if what not in seen.shares]
-        shared.subtract(chain.from_iterable(seen.shares for seen in part))
-    if left:
-        yield left
-
-
-def _finding(group: list[_Seen], harm: str = "") -> Finding:
+def _finding(group: list[Seen], harm: str = "") -> Finding:
     """A finding of resets of one cause, whose harm is that of the worst; the example is of the commonest shape."""
     group.sort(key=lambda seen: seen.occurrence.connection.last)
     (shape, place), _ = Counter((s.occurrence.connection.shape, s.occurrence.place) for s in group).most_common(1)[0]

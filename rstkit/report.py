@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from .dissect import printable
 from .evidence import Evidence
-from .findings import HARMS, Finding
+from .findings import Finding
+from .grouping import HARMS
 from .words import span
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def as_json(capture: "Capture", found: Sequence[Finding]) -> dict[str, Any]:
     ``resets`` (RST segments), ``first`` and ``last`` (the times of the first and the last packet; null
     where there is none), ``told`` (sentences: damage, and what could not be read), and ``findings``, the
     worst first. Each has ``cause`` (its key in the catalogue), ``title``, ``confidence`` (likely or
-    ambiguous), ``alternatives`` (keys), ``harm`` (`rstkit.findings.HARMS`), ``sender`` (of the RSTs: client
+    ambiguous), ``alternatives`` (keys), ``harm`` (`rstkit.grouping.HARMS`), ``sender`` (of the RSTs: client
     or server), ``clients`` (addresses) and ``servers`` (address and port; both busiest first), ``count`` (of
     resets), ``first`` and ``last`` (when the connections ended), ``who``, ``why``, ``evidence`` (text, and
     frame: a number or null), ``remedy``, ``check`` (empty where there is nothing to do), ``example`` (one

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ipywidgets import HTML, Box, Button, GridBox, Layout, VBox
 
 from .dissect import printable
-from .findings import HARMS, Finding, Occurrence
+from .findings import Finding
+from .grouping import HARMS, Occurrence
 from .report import lasted, moment, often
 
 if TYPE_CHECKING:

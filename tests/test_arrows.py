@@ -41,6 +41,7 @@ SERVE = {
         "witnesses",
     },
     "captures": {"columns", "packets", "records", "shapes"},
+    "findings": {"grouping"},
     "diagram": {"beside", "dissect", "drawing", "layers", "sheet", "theme", "timeline"},
     "text": {"contrast", "strands", "words"},
     "cli": {"doctor"},

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from rstkit.causes import CAUSES
-from rstkit.findings import _HARM, HARMS, Finding, findings, framed
+from rstkit.findings import Finding, findings, framed
+from rstkit.grouping import _HARM, HARMS
 from rstkit.report import as_json, lasted, moment, report
 from rstkit.tcp import Endpoint, Flags
 from rstkit.trace import Packet, Trace
