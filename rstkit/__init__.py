@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .browse import browse
     from .compare import compare
     from .diagram import sequence_diagram
     from .explain import Reset, explain
@@ -22,12 +23,24 @@ if TYPE_CHECKING:
     from .trace import Trace
 
 __version__ = "0.1.0"
-__all__ = ["Lab", "Reset", "Trace", "compare", "describe", "explain", "explore", "predict", "sequence_diagram"]
+__all__ = [
+    "Lab",
+    "Reset",
+    "Trace",
+    "browse",
+    "compare",
+    "describe",
+    "explain",
+    "explore",
+    "predict",
+    "sequence_diagram",
+]
 
 _HOMES = {
     "Lab": "lab",
     "Reset": "explain",
     "Trace": "trace",
+    "browse": "browse",
     "compare": "compare",
     "describe": "text",
     "explain": "explain",
