@@ -149,7 +149,6 @@ def state():
     return (
         {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")[:-1]},
         {path for path in (*Path("/tmp").iterdir(), *Path("/dev/shm").iterdir()) if "rstkit" in path.name},
-        [line.split()[3] for line in open("/proc/self/net/tcp")].count("0A"),
     )
 
 for name in choice.BACKENDS:
