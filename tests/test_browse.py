@@ -1,5 +1,7 @@
 """The browser of findings, without a page: what it shows and what it leaves behind."""
 
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -143,7 +145,7 @@ def test_what_a_fault_of_rstkit_raises_is_shown(
     def fail(*_: Any) -> None:
         raise ZeroDivisionError("<i>")
 
-    monkeypatch.setattr("rstkit.browse.findings", fail)
+    monkeypatch.setattr(sys.modules["rstkit.browse"], "findings", fail)  # rstkit.browse is the function
     browser = browse(capture)
     assert "rstkit failed: ZeroDivisionError(&#x27;&lt;i&gt;&#x27;). Please report it." in page.card["text/html"]
     browser.close()
@@ -151,7 +153,7 @@ def test_what_a_fault_of_rstkit_raises_is_shown(
 
 def test_progress_is_shown_for_what_takes_longer_than_a_moment(monkeypatch: pytest.MonkeyPatch, page: Page) -> None:
     now = [0.0]
-    monkeypatch.setattr("rstkit.browse.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     browser = browse()
     show = browser._progressed("reading")
     show(0.1)
