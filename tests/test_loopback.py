@@ -33,7 +33,7 @@ Address = tuple[str, int]
 def forced(monkeypatch: pytest.MonkeyPatch) -> None:
     refusal = choice.verdict("loopback").refusal
     if refusal:
-        pytest.skip(f"the loopback interface cannot be sniffed: {refusal}")
+        pytest.skip(f"sniffing the loopback interface takes real root or CAP_NET_RAW: {refusal}")
     monkeypatch.setenv(choice.FORCED, "loopback")
 
 
