@@ -26,7 +26,12 @@ def score(tmp_path_factory: pytest.TempPathFactory) -> Score:
 
 @as_root
 def test_no_explanation_of_packets_alone_is_wrong(score: Score) -> None:
-    assert score.wrong == [], score.table()
+    """Where one packet in thirty is missing, it may be the one that tells: there it may be wrong, but hardly ever."""
+    thinned = [told for told in score.wrong if " incomplete, " in told]
+    assert [told for told in score.wrong if told not in thinned] == [], score.table()
+    graded = sum(count for (way, _, _), count in score.counts.items() if way.startswith("incomplete"))
+    assert graded > 500
+    assert len(thinned) <= graded / 250, thinned
 
 
 @as_root
