@@ -1,7 +1,7 @@
 """A capture file: its TCP connections, and those of them that hold a RST.
 
-All segments are kept as columns of numbers, some 40 bytes each. Only connections with a RST are
-looked at one by one, and their packets are read from the file again when they are asked for.
+Only connections with a RST are looked at one by one, and their packets are read from the file again
+when they are asked for.
 """
 
 import os
@@ -13,16 +13,17 @@ from typing import IO
 
 import numpy as np
 
-from .columns import Odd, Segments, joined, segments
+from .columns import Odd, Segments, segments
 from .errors import TraceError
 from .explain import CAPTURE
 from .packets import endpoints, ethernet
-from .records import Ints, Records
+from .records import Records
 from .shapes import shapes
+from .sorting import Sorting, is_syn
 from .tcp import Endpoint, Flags
 from .trace import Packet, Trace
 
-_SYN, _ACK, _RST = int(Flags.SYN), int(Flags.ACK), int(Flags.RST)
+_SYN = int(Flags.SYN)
 _HEADERS = 140  # bytes in which both ends of a packet stand: IPv6 with extension headers
 _SERVICES = 1024  # ports below are servers'
 
@@ -33,56 +34,59 @@ class Connection:
 
     ``client`` sent the SYN; where the capture has none, ``complete`` is False and it is a guess.
     Connections of the same ``shape`` are alike in all but addresses, ports, absolute numbers and
-    small differences of time.
+    small differences of time. ``count`` is how many packets it has.
     """
 
     client: Endpoint
     server: Endpoint
     complete: bool
     shape: bytes
+    count: int
     _capture: "Capture" = field(repr=False)
-    _rows: Ints = field(repr=False)  # in order of time
+    _begin: int = field(repr=False)  # its rows of the columns, in order of time
+    _end: int = field(repr=False)
     _flip: bool = field(repr=False)  # the direction in which the client sends, as the columns have it
-
-    @property
-    def count(self) -> int:
-        """How many packets."""
-        return len(self._rows)
 
     @property
     def first(self) -> float:
         """When the first packet was captured, in seconds since 1970."""
-        return float(self._capture.columns.times[self._rows[0]]) / 1e9
+        return float(self._capture.columns.times[self._begin]) / 1e9
 
     @property
     def last(self) -> float:
         """When the last packet was captured, in seconds since 1970."""
-        return float(self._capture.columns.times[self._rows[-1]]) / 1e9
+        return float(self._capture.columns.times[self._end - 1]) / 1e9
 
     @property
     def frames(self) -> tuple[int, ...]:
         """The number in the file of each packet of `trace`, from 1, as Wireshark shows it."""
-        return tuple(self._capture.columns.numbers[self._rows].tolist())
+        return tuple(self._capture.columns.numbers[self._begin : self._end].tolist())
 
     def trace(self) -> Trace:
-        """The connection as a trace, each packet with the one time at which it was captured."""
-        columns, rows = self._capture.columns, self._rows
-        times = columns.times[rows] - columns.times[rows[0]]
+        """The connection as a trace, each packet with the one time at which it was captured.
+
+        Of thousands of packets it holds the first ones and those around the RSTs; ``problems`` tells so.
+        """
+        columns, rows = self._capture.columns, slice(self._begin, self._end)
+        zero = int(columns.times[self._begin])
         senders = np.where(columns.flips[rows] == self._flip, "client", "server").tolist()
         packets = []
         for number, (row, nanoseconds, sender) in enumerate(
-            zip(rows.tolist(), times.tolist(), senders, strict=True), 1
+            zip(range(self._begin, self._end), (columns.times[rows] - zero).tolist(), senders, strict=True), 1
         ):
             at = nanoseconds / 1e9
             packet = Packet.from_frame(number, sender, at, at, ethernet(self._capture.packet(row)))
-            assert packet, "the columns hold what is a segment"
+            if packet is None:
+                raise TraceError(f"{self._capture.path} changed while it was in use. Read it again.")
             packets.append(packet)
+        left = self.count - len(packets)
         return Trace(
             packets=tuple(packets),
             hosts={"client": self.client.address, "server": self.server.address},
             duration=packets[-1].sent,
-            epoch_ns=int(columns.times[rows[0]]),
+            epoch_ns=zero,
             backend=CAPTURE,
+            problems=(f"{left:,} packets from the middle of the connection are left out.",) if left else (),
         )
 
 
@@ -91,20 +95,18 @@ class Capture:
 
     ``packets`` counts all frames, ``segments`` those with TCP, ``connections`` and ``resets`` (RST
     segments) are counts too. ``first`` and ``last`` are seconds since 1970. ``told`` are sentences
-    on what was damaged or left out.
+    on what was damaged or left out. ``columns`` are the segments of the connections with a RST.
     """
 
-    def __init__(self, path: Path, file: IO[bytes], columns: Segments, packets: int, span: tuple[int, int]) -> None:
+    def __init__(self, path: Path, file: IO[bytes], sorting: Sorting, packets: int, span: tuple[int, int]) -> None:
         self.path = path
-        self.columns = columns
         self.packets = packets
-        self.segments = len(columns.keys)
+        self.segments, self.resets = sorting.segments, sorting.resets
         self.first, self.last = span[0] / 1e9, span[1] / 1e9
         self.told: tuple[str, ...] = ()
         self._file = file
-        self._order, self._begins = _arrange(columns)
-        self.connections = len(self._begins)
-        self.resets = int((columns.flags & _RST > 0).sum())
+        self.columns: Segments
+        self.connections, self.columns, self._begins, self._counts = sorting.connections()
 
     def packet(self, row: int, most: int = 1 << 18) -> bytes:
         """The IP packet of a row of the columns, as far as it was captured."""
@@ -117,27 +119,25 @@ class Capture:
     @cached_property
     def reset_connections(self) -> tuple[Connection, ...]:
         """The connections that hold a RST, in the order in which their first packets stand in the file."""
-        columns = self.columns
-        ends = np.append(self._begins[1:], len(self._order))
-        resets = np.flatnonzero(columns.flags[self._order] & _RST)
-        which = np.unique(np.searchsorted(self._begins, resets, side="right") - 1)
-        found = [self._order[self._begins[one] : ends[one]] for one in which.tolist()]
-        found = [rows[np.argsort(columns.times[rows], kind="stable")] for rows in found]
-        found.sort(key=lambda rows: int(rows.min()))
-        told = shapes(columns, found, self.packet)
-        return tuple(self._connection(rows, shape) for rows, shape in zip(found, told, strict=True))
+        begins = self._begins.tolist()
+        ends = [*begins[1:], len(self.columns.keys)][: len(begins)]
+        told = shapes(self.columns, begins, ends, self.packet)
+        syns, any_syns = self._firsts(is_syn(self.columns.flags)), self._firsts(self.columns.flags & _SYN > 0)
+        return tuple(map(self._connection, begins, ends, self._counts.tolist(), told, syns, any_syns))
 
-    def _connection(self, rows: Ints, shape: bytes) -> Connection:
-        flags = self.columns.flags[rows] & (_SYN | _ACK)
-        asked, answered = np.flatnonzero(flags == _SYN), np.flatnonzero(flags == _SYN | _ACK)
-        row = int(rows[[*asked, *answered, 0][0]])
+    def _firsts(self, which: np.ndarray) -> list[int]:
+        """The first of these rows in each connection; one after all rows where it has none."""
+        rows = np.where(which, np.arange(len(which)), len(which))
+        return np.minimum.reduceat(rows, self._begins).tolist() if len(rows) else []
+
+    def _connection(self, begin: int, end: int, count: int, shape: bytes, syn: int, any_syn: int) -> Connection:
+        row = syn if syn < end else any_syn if any_syn < end else begin
         source, destination = endpoints(self.packet(row, _HEADERS))
-        from_server = bool(answered.size) if not asked.size else False
-        if not asked.size and not answered.size:
-            from_server = source.port < _SERVICES <= destination.port
+        complete = any_syn < end
+        from_server = syn >= end if complete else source.port < _SERVICES <= destination.port
         client, server = (destination, source) if from_server else (source, destination)
         flip = bool(self.columns.flips[row]) ^ from_server
-        return Connection(client, server, bool(asked.size or answered.size), shape, self, rows, flip)
+        return Connection(client, server, complete, shape, count, self, begin, end, flip)
 
 
 def read(path: str | Path, progress: Callable[[float], None] | None = None) -> Capture:
@@ -147,15 +147,15 @@ def read(path: str | Path, progress: Callable[[float], None] | None = None) -> C
     and ``told`` says so.
     """
     path = Path(path)
-    records, odd, parts, packets, span = Records(path), Odd(), [], 0, (0, 0)
+    records, odd, sorting, packets, span = Records(path), Odd(), Sorting(), 0, (0, 0)
     try:
         for piece in records.pieces(progress):
-            parts.append(segments(piece, packets + 1, odd))
+            sorting.add(segments(piece, packets + 1, odd))
             if len(piece.times):
                 least, most = int(piece.times.min()), int(piece.times.max())
                 span = (min(span[0], least), max(span[1], most)) if packets else (least, most)
             packets += len(piece.starts)
-        capture = Capture(path, records.content(), joined(parts), packets, span)
+        capture = Capture(path, records.content(), sorting, packets, span)
     except BaseException:
         records.close()
         raise
@@ -165,35 +165,16 @@ def read(path: str | Path, progress: Callable[[float], None] | None = None) -> C
 
 def _odd(odd: Odd) -> Iterator[str]:
     if odd.fragments:
-        yield f"{odd.fragments:,} packets are fragments of IP packets. They are not put together."
+        told = _packets(odd.fragments, "is a fragment of an IP packet", "are fragments of IP packets")
+        yield f"{told}, not put together."
     if odd.cut:
-        yield f"{odd.cut:,} packets were cut off before the end of TCP's header, and are left out."
+        yield f"{_packets(odd.cut, 'was', 'were')} cut off before the end of TCP's header, and left out."
     if odd.malformed:
-        yield f"{odd.malformed:,} TCP headers have a wrong length, and are left out, as a receiver drops them."
+        told = _packets(odd.malformed, "has a TCP header of a wrong length", "have TCP headers of a wrong length")
+        yield f"{told}: left out, as a receiver drops them."
     if odd.unknown:
-        yield f"{odd.unknown:,} packets came over links of a kind that rstkit cannot read, and are left out."
+        yield f"{_packets(odd.unknown, 'came', 'came')} over a link of a kind that rstkit cannot read: left out."
 
 
-def _arrange(columns: Segments) -> tuple[Ints, Ints]:
-    """The rows in an order in which connections stand together, and where each connection begins in it.
-
-    A SYN with another sequence number than its side began with begins a connection of its own.
-    """
-    order = np.argsort(columns.keys, kind="stable")
-    if not order.size:
-        return order, order
-    keys = columns.keys[order]
-    new = np.append(True, keys[1:] != keys[:-1])
-    begins = np.flatnonzero(new)
-    syns = np.flatnonzero((columns.flags[order] & (_SYN | _ACK | _RST) == _SYN) & ~new)
-    seqs, flips = columns.seqs[order], columns.flips[order]
-    current: dict[int, int] = {}
-    for place, group in zip(
-        syns.tolist(), begins[np.searchsorted(begins, syns, side="right") - 1].tolist(), strict=True
-    ):
-        begin = current.get(group, group)
-        own = np.flatnonzero(flips[begin:place] == flips[place])[:1]
-        if own.size and seqs[begin + own[0]] != seqs[place]:
-            new[place] = True
-            current[group] = place
-    return order, np.flatnonzero(new)
+def _packets(count: int, one: str, more: str) -> str:
+    return f"{count:,} packet {one}" if count == 1 else f"{count:,} packets {more}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from .records import Ints, Piece, rows
+from .pieces import Ints, Piece, rows
 
 _NULL, _ETHERNET, _RAW, _LOOP, _COOKED, _COOKED2, _IPV4, _IPV6 = 0, 1, (12, 14, 101), 108, 113, 276, 228, 229
 _VLANS = (0x8100, 0x88A8, 0x9100)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from .columns import Segments
-from .records import Ints, rows
+from .pieces import Ints, rows
 
 MOST_PACKETS = 8  # longer connections are each like no other
 _WIDTH = 81  # bytes of a packet that are looked at: both headers with the usual options, and the first of the data
@@ -18,17 +18,19 @@ _STEPS = np.array(
 )
 
 
-def shapes(columns: Segments, connections: Sequence[Ints], read: Callable[[int, int], bytes]) -> list[bytes]:
-    """The shape of each connection, given as rows of the columns in order of time.
+def shapes(
+    columns: Segments, begins: Sequence[int], ends: Sequence[int], read: Callable[[int, int], bytes]
+) -> list[bytes]:
+    """The shape of each connection, given as rows of the columns from one to before another, in order of time.
 
     ``read`` gives so many bytes of a row's packet, from its IP header on.
     """
-    found = [number.to_bytes(8) for number in range(len(connections))]
-    short = [number for number, one in enumerate(connections) if len(one) <= MOST_PACKETS]
+    found = [number.to_bytes(8) for number in range(len(begins))]
+    short = [number for number, (a, b) in enumerate(zip(begins, ends, strict=True)) if b - a <= MOST_PACKETS]
     if not short:
         return found
-    of_all = np.concatenate([connections[number] for number in short])
-    sizes = [len(connections[number]) for number in short]
+    of_all = np.concatenate([np.arange(begins[number], ends[number]) for number in short])
+    sizes = [ends[number] - begins[number] for number in short]
     table = _table(columns, of_all, sizes, b"".join(read(row, _WIDTH).ljust(_WIDTH, b"\0") for row in of_all.tolist()))
     width, at, data = table.shape[1] * table.itemsize, 0, table.tobytes()
     for number, size in zip(short, sizes, strict=True):
