@@ -5,7 +5,7 @@ when they are asked for.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -69,13 +69,12 @@ class Connection:
         """
         columns, rows = self._capture.columns, slice(self._begin, self._end)
         zero = int(columns.times[self._begin])
+        times = ((columns.times[rows] - zero) / 1e9).tolist()
         senders = np.where(columns.flips[rows] == self._flip, "client", "server").tolist()
+        found = zip(times, senders, self._capture.packets_of(range(self._begin, self._end)), strict=True)
         packets = []
-        for number, (row, nanoseconds, sender) in enumerate(
-            zip(range(self._begin, self._end), (columns.times[rows] - zero).tolist(), senders, strict=True), 1
-        ):
-            at = nanoseconds / 1e9
-            packet = Packet.from_frame(number, sender, at, at, ethernet(self._capture.packet(row)))
+        for number, (at, sender, data) in enumerate(found, 1):
+            packet = Packet.from_frame(number, sender, at, at, ethernet(data))
             if packet is None:
                 raise TraceError(f"{self._capture.path} changed while it was in use. Read it again.")
             packets.append(packet)
@@ -108,31 +107,36 @@ class Capture:
         self.columns: Segments
         self.connections, self.columns, self._begins, self._counts = sorting.connections()
 
-    def packet(self, row: int, most: int = 1 << 18) -> bytes:
-        """The IP packet of a row of the columns, as far as it was captured."""
-        size = min(int(self.columns.captured[row]), most)
-        data = os.pread(self._file.fileno(), size, int(self.columns.offsets[row]))
-        if len(data) < min(size, 20):
+    def packets_of(self, rows: Sequence[int], most: int = 1 << 18) -> list[bytes]:
+        """The IP packets of some rows of the columns, as far as they were captured; ``most`` bytes of each."""
+        file, of = self._file.fileno(), np.array(rows, np.int64)
+        sizes = np.minimum(self.columns.captured[of], most).tolist()
+        found = [os.pread(file, size, at) for size, at in zip(sizes, self.columns.offsets[of].tolist(), strict=True)]
+        if any(len(data) < size for data, size in zip(found, sizes, strict=True)):
             raise TraceError(f"{self.path} became shorter while it was in use. Read it again.")
-        return data
+        return found
 
     @cached_property
     def reset_connections(self) -> tuple[Connection, ...]:
         """The connections that hold a RST, in the order in which their first packets stand in the file."""
         begins = self._begins.tolist()
         ends = [*begins[1:], len(self.columns.keys)][: len(begins)]
-        told = shapes(self.columns, begins, ends, self.packet)
+        told = shapes(self.columns, begins, ends, self.packets_of)
         syns, any_syns = self._firsts(is_syn(self.columns.flags)), self._firsts(self.columns.flags & _SYN > 0)
-        return tuple(map(self._connection, begins, ends, self._counts.tolist(), told, syns, any_syns))
+        found = list(zip(begins, ends, syns, any_syns, strict=True))
+        rows = [syn if syn < end else any_syn if any_syn < end else begin for begin, end, syn, any_syn in found]
+        heads = self.packets_of(rows, _HEADERS)
+        return tuple(map(self._connection, found, self._counts.tolist(), told, rows, heads))
 
     def _firsts(self, which: np.ndarray) -> list[int]:
         """The first of these rows in each connection; one after all rows where it has none."""
         rows = np.where(which, np.arange(len(which)), len(which))
         return np.minimum.reduceat(rows, self._begins).tolist() if len(rows) else []
 
-    def _connection(self, begin: int, end: int, count: int, shape: bytes, syn: int, any_syn: int) -> Connection:
-        row = syn if syn < end else any_syn if any_syn < end else begin
-        source, destination = endpoints(self.packet(row, _HEADERS))
+    def _connection(self, of: tuple[int, int, int, int], count: int, shape: bytes, row: int, head: bytes) -> Connection:
+        """One connection: where it begins and ends, its first SYN of each kind, and the packet that tells its ends."""
+        begin, end, syn, any_syn = of
+        source, destination = endpoints(head)
         complete = any_syn < end
         from_server = syn >= end if complete else source.port < _SERVICES <= destination.port
         client, server = (destination, source) if from_server else (source, destination)

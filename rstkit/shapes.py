@@ -19,11 +19,11 @@ _STEPS = np.array(
 
 
 def shapes(
-    columns: Segments, begins: Sequence[int], ends: Sequence[int], read: Callable[[int, int], bytes]
+    columns: Segments, begins: Sequence[int], ends: Sequence[int], read: Callable[[Sequence[int], int], list[bytes]]
 ) -> list[bytes]:
     """The shape of each connection, given as rows of the columns from one to before another, in order of time.
 
-    ``read`` gives so many bytes of a row's packet, from its IP header on.
+    ``read`` gives so many bytes of the packets of rows, from their IP headers on.
     """
     found = [number.to_bytes(8) for number in range(len(begins))]
     short = [number for number, (a, b) in enumerate(zip(begins, ends, strict=True)) if b - a <= MOST_PACKETS]
@@ -31,7 +31,9 @@ def shapes(
         return found
     of_all = np.concatenate([np.arange(begins[number], ends[number]) for number in short])
     sizes = [ends[number] - begins[number] for number in short]
-    table = _table(columns, of_all, sizes, b"".join(read(row, _WIDTH).ljust(_WIDTH, b"\0") for row in of_all.tolist()))
+    table = _table(
+        columns, of_all, sizes, b"".join(head.ljust(_WIDTH, b"\0") for head in read(of_all.tolist(), _WIDTH))
+    )
     width, at, data = table.shape[1] * table.itemsize, 0, table.tobytes()
     for number, size in zip(short, sizes, strict=True):
         found[number] = data[at : at + size * width]

@@ -17,7 +17,7 @@ from .pieces import Ints
 from .tcp import Flags
 
 _SYN, _ACK, _RST = int(Flags.SYN), int(Flags.ACK), int(Flags.RST)
-_MOST = 12_000_000  # segments whose columns are in memory together, some 40 bytes each
+_MOST = 3_000_000  # segments whose columns are in memory together, some 40 bytes each
 _SLOTS = 1 << 20  # of a table in which a key's place is its last bits
 _NONE = np.uint32(0xFFFFFFFF)
 _LONG = 5_000  # segments of a connection, of which all are kept; of a longer one

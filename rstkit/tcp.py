@@ -84,6 +84,7 @@ def sequence_length(flags: Flags, length: int) -> int:
     return length + bool(flags & Flags.SYN) + bool(flags & Flags.FIN)
 
 
+_FLAGS = tuple(map(Flags, range(256)))  # made once: an enum makes them slowly
 _ETHERTYPE_IPV4 = b"\x08\x00"
 _ETHERTYPE_IPV6 = b"\x86\xdd"
 _TCP = 6
@@ -147,7 +148,7 @@ def parse_frame(frame: bytes) -> Segment | None:
         ip_id=carried.ip_id,
         seq=seq,
         ack=ack,
-        flags=Flags(bits),
+        flags=_FLAGS[bits],
         window=window,
         options=parse_options(tcp[20:data]),
         length=carried.length - data,
