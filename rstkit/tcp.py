@@ -87,6 +87,9 @@ def sequence_length(flags: Flags, length: int) -> int:
 _FLAGS = tuple(map(Flags, range(256)))  # made once: an enum makes them slowly
 _ETHERTYPE_IPV4 = b"\x08\x00"
 _ETHERTYPE_IPV6 = b"\x86\xdd"
+_IPV4 = struct.Struct("!BxHHHBB2x4s4s").unpack_from
+_IPV6 = struct.Struct("!B3xHBB16s16s").unpack_from
+_HEADER = struct.Struct("!HHIIBBH").unpack_from
 _TCP = 6
 
 
@@ -108,23 +111,21 @@ def _address(packed: bytes) -> str:
 
 def _unwrap(frame: bytes) -> _Carried | None:
     """The TCP segment in an Ethernet frame, without the headers before it."""
-    ethertype, packet = frame[12:14], frame[14:]
-    if ethertype == _ETHERTYPE_IPV4 and len(packet) >= 20:
-        header, total = (packet[0] & 0x0F) * 4, int.from_bytes(packet[2:4])
-        fragment_offset = int.from_bytes(packet[6:8]) & 0x1FFF
-        if packet[0] >> 4 != 4 or header < 20 or packet[9] != _TCP or fragment_offset:
+    ethertype = frame[12:14]
+    if ethertype == _ETHERTYPE_IPV4 and len(frame) >= 34:
+        version, total, ip_id, fragment, ttl, protocol, here, there = _IPV4(frame, 14)
+        header = (version & 0x0F) * 4
+        if version >> 4 != 4 or header < 20 or protocol != _TCP or fragment & 0x1FFF:
             return None
-        source, destination = _address(packet[12:16]), _address(packet[16:20])
-        ip_id, ttl = int.from_bytes(packet[4:6]), packet[8]
-    elif ethertype == _ETHERTYPE_IPV6 and len(packet) >= 40:
-        header, total = 40, 40 + int.from_bytes(packet[4:6])
-        if packet[0] >> 4 != 6 or packet[6] != _TCP:
+    elif ethertype == _ETHERTYPE_IPV6 and len(frame) >= 54:
+        version, length, protocol, ttl, here, there = _IPV6(frame, 14)
+        if version >> 4 != 6 or protocol != _TCP:
             return None
-        source, destination = _address(packet[8:24]), _address(packet[24:40])
-        ip_id, ttl = 0, packet[7]
+        header, total, ip_id = 40, 40 + length, 0
     else:
         return None
-    return _Carried(source, destination, ttl, ip_id, total - header, packet[header:total])
+    tcp = frame[14 + header : 14 + total]
+    return _Carried(_address(here), _address(there), ttl, ip_id, total - header, tcp)
 
 
 def parse_frame(frame: bytes) -> Segment | None:
@@ -134,24 +135,26 @@ def parse_frame(frame: bytes) -> Segment | None:
     a receiver drops it as well (tcp_v4_rcv).
     """
     carried = _unwrap(frame)
-    if carried is None or len(carried.tcp) < 20:
+    if carried is None:
         return None
-    tcp = carried.tcp
-    source_port, destination_port, seq, ack, offset, bits, window = struct.unpack_from("!HHIIBBH", tcp)
+    source, destination, ttl, ip_id, length, tcp = carried
+    if len(tcp) < 20:
+        return None
+    source_port, destination_port, seq, ack, offset, bits, window = _HEADER(tcp)
     data = (offset >> 4) * 4
-    if not 20 <= data <= carried.length:
+    if not 20 <= data <= length:
         return None
     return Segment(
-        source=Endpoint(carried.source, source_port),
-        destination=Endpoint(carried.destination, destination_port),
-        ttl=carried.ttl,
-        ip_id=carried.ip_id,
+        source=Endpoint(source, source_port),
+        destination=Endpoint(destination, destination_port),
+        ttl=ttl,
+        ip_id=ip_id,
         seq=seq,
         ack=ack,
         flags=_FLAGS[bits],
         window=window,
         options=parse_options(tcp[20:data]),
-        length=carried.length - data,
+        length=length - data,
         payload=tcp[data:],
     )
 
@@ -164,13 +167,13 @@ def tcp_header(frame: bytes) -> bytes:
 
 def parse_options(data: bytes) -> tuple[tuple[int, bytes], ...]:
     """The options of a TCP header (RFC 9293, 3.2); stops where they are malformed."""
-    options = []
-    while data and data[0] != 0:  # 0 ends the list
-        if data[0] == 1:  # no operation: padding
-            data = data[1:]
+    options, at, end = [], 0, len(data)
+    while at < end and data[at] != 0:  # 0 ends the list
+        if data[at] == 1:  # no operation: padding
+            at += 1
             continue
-        if len(data) < 2 or not 2 <= data[1] <= len(data):
+        if at + 1 == end or not 2 <= data[at + 1] <= end - at:
             break
-        options.append((data[0], data[2 : data[1]]))
-        data = data[data[1] :]
+        options.append((data[at], data[at + 2 : at + data[at + 1]]))
+        at += data[at + 1]
     return tuple(options)

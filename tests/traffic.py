@@ -1,6 +1,6 @@
 """Big captures of mixed traffic, made from a seed: a million packets in a few seconds, always the same.
 
-Run: python -m tests.traffic FILE [PACKETS]
+Run: python -m tests.traffic FILE [PACKETS [RESETS]], with RESETS as `make` takes them.
 """
 
 import sys
@@ -144,5 +144,10 @@ def _write(file: Any, head: Any, loads: Any) -> None:
     out.tofile(file)
 
 
+def main() -> None:
+    path, packets, resets = sys.argv[1:] + ["1000000", "0.02"][len(sys.argv) - 2 :]
+    print(make(Path(path), int(packets), resets=float(resets)), flush=True)
+
+
 if __name__ == "__main__":
-    print(make(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000))
+    main()
