@@ -4,10 +4,12 @@ import base64
 import linecache
 import os
 import pickle
+import signal
 import sys
 import threading
 import traceback
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from . import sockets
 
@@ -19,7 +21,33 @@ def open_streams() -> None:
     sys.stderr = open(2, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: SIM115
 
 
-def call(spec: dict[str, Any], recorder: sockets.Recorder, go: int) -> int:
+def run(spec: dict[str, Any], records: int, go: int, execute: Callable[[list[str]], int]) -> int:
+    """Be the program that ``spec`` tells, once a byte has come on ``go``; its exit status.
+
+    A command is left to ``execute``. What a program does not catch is recorded.
+    """
+    recorder = sockets.install(records) if "function" in spec else sockets.Recorder(records)
+    try:
+        os.chdir(spec["folder"])
+        os.environ.clear()
+        os.environ.update(spec["environment"])
+        if "function" in spec:
+            return _call(spec, recorder, go)
+        recorder.ready()
+        os.read(go, 1)
+        return execute(spec["command"])
+    except BaseException as error:
+        _tell(recorder, error)
+        return 1
+
+
+def become(command: list[str]) -> NoReturn:
+    """Have a command take this process over; OSError where it cannot."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it; programs expect it
+    os.execvp(command[0], command)  # noqa: S606 - no shell is what is meant
+
+
+def _call(spec: dict[str, Any], recorder: sockets.Recorder, go: int) -> int:
     """Load the function, wait for a byte on ``go``, and call it; its exit status as Python would have it."""
     sys.path[:] = spec["path"]
     sys.argv = [spec["name"]]
@@ -37,7 +65,7 @@ def call(spec: dict[str, Any], recorder: sockets.Recorder, go: int) -> int:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)  # noqa: T201 - as the interpreter does
     except BaseException as error:
-        tell(recorder, error)
+        _tell(recorder, error)
         status = 1
     for thread in threading.enumerate():  # as the interpreter does at its end
         if thread is not threading.current_thread() and not thread.daemon:
@@ -45,7 +73,7 @@ def call(spec: dict[str, Any], recorder: sockets.Recorder, go: int) -> int:
     return status
 
 
-def tell(recorder: sockets.Recorder, error: BaseException) -> None:
+def _tell(recorder: sockets.Recorder, error: BaseException) -> None:
     """Record an exception that the program did not catch, in parts that a pipe takes whole."""
     text = "".join(_own(traceback.TracebackException.from_exception(error)).format())
     for start in range(0, min(len(text), 30_000), 3000):

@@ -25,6 +25,8 @@ _MEMORY = 128  # MiB, of which some 80 are used
 _AT_ONCE = 3  # runs that it has room for
 _SLOWEST = 60.0  # seconds that a boot may take
 _MODULES = ("kernel/drivers/net/veth.ko", "kernel/lib/crc-ccitt.ko", "kernel/net/ipv6/ipv6.ko")  # ipv6 needs crc-ccitt
+# No files in the home directory, no terminals; the console says what it has to say on standard output.
+_QUIETLY = ("uml_dir=/dev/null/", "con=null", "con0=null,fd:1")
 _HERE = str(Path(__file__).parents[2])
 
 # Has the kernel kill the whole process group of the guest when the other end of a pipe is closed:
@@ -71,7 +73,7 @@ class Guest:
         found = _find()
         if isinstance(found, str):
             return found
-        command = [found.program, "mem=1K", "uml_dir=/dev/null/", "con=null", "con0=null,fd:1"]
+        command = [found.program, "mem=1K", *_QUIETLY]
         try:
             told = subprocess.run(
                 command,
@@ -190,7 +192,7 @@ class _Kernel:
         inwards, writer = os.pipe()
         reader, outwards = os.pipe()
         words = [
-            *(found.program, f"mem={_MEMORY}M", "quiet", "uml_dir=/dev/null/", "con=null", "con0=null,fd:1"),
+            *(found.program, f"mem={_MEMORY}M", "quiet", *_QUIETLY),
             *("root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw", f"ssl0=fd:{inwards},fd:{outwards}"),
             *(f'init="{sys.executable}"', "--", "-I", "-S", "-c", f'"{_INSIDE}"'),
             *(f'"{path}"' for path in (_HERE, *found.modules)),

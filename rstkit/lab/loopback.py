@@ -18,6 +18,7 @@ from .. import __version__
 from ..errors import LabError, LabUnavailable, SettingError
 from ..trace import Trace
 from .assemble import assemble
+from .exchange import Exchange
 from .job import Job
 from .launched import ALONE, HERE
 from .sniffer import try_bpf, try_sniffing
@@ -192,8 +193,7 @@ class LoopbackRun:
     def __init__(self, supervisor: Supervisor, backend: Loopback) -> None:
         self._supervisor = supervisor
         self._backend = backend
-        self._lock = threading.Lock()  # stop comes from another thread
-        self._requested = self._stopped = False
+        self._exchange = Exchange(supervisor.send, supervisor.receive)
 
     def carry_out(self, job: Job) -> Trace:
         """Run it to its end; what it showed."""
@@ -213,7 +213,7 @@ class LoopbackRun:
         host, port = address
         specs = {name: make_spec(name, job.programs[name], address, job.taken[name]) for name in job.programs}
         duration = job.settings["duration"]
-        result = self._exchange({"address": host, "port": port, "duration": duration, "programs": specs})
+        result = self._exchange.ask({"address": host, "port": port, "duration": duration, "programs": specs})
         if "refused" in result:
             raise LabUnavailable(f"This machine does not let its loopback interface be sniffed ({result['refused']}).")
         return assemble(
@@ -226,26 +226,9 @@ class LoopbackRun:
             version=__version__,
         )
 
-    def _exchange(self, request: dict[str, Any]) -> dict[str, Any]:
-        try:
-            with self._lock:
-                self._supervisor.send(request)
-                self._requested = True
-                if self._stopped:
-                    self._supervisor.send({"stop": True})
-            result = self._supervisor.receive()
-        except OSError:
-            result = None
-        if result is None:
-            raise LabError("The lab's supervisor ended during the run. Run again; if it happens again, report it.")
-        return result
-
     def stop(self) -> None:
         """End the run from another thread; what it showed so far is its result."""
-        with self._lock, contextlib.suppress(OSError):
-            self._stopped = True
-            if self._requested:
-                self._supervisor.send({"stop": True})
+        self._exchange.stop()
 
 
 def _taken(host: str, port: int, *, again: bool) -> str | None:

@@ -5,7 +5,6 @@ import fcntl
 import gc
 import os
 import pickle
-import signal
 import socket
 import sys
 import time
@@ -13,8 +12,7 @@ from typing import NoReturn
 
 import cloudpickle
 
-from . import kernel, message, sockets
-from .call import call, open_streams, tell
+from . import call, kernel, message, sockets
 
 _HIGH = 500  # where the recorder's descriptor lies, out of the way of the program's own
 
@@ -38,20 +36,7 @@ def run(namespace: int, orders: int, records: int, output: int) -> NoReturn:
         line.detach()
         if spec is None:
             os._exit(0)  # no program for this host
-        os.chdir(spec["folder"])
-        os.environ.clear()
-        os.environ.update(spec["environment"])
-        recorder = sockets.install(records) if "function" in spec else sockets.Recorder(records)
-        try:
-            if "function" in spec:
-                status = call(spec, recorder, orders)
-            else:
-                recorder.ready()
-                os.read(orders, 1)
-                signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it; programs expect it
-                os.execvp(spec["command"][0], spec["command"])  # noqa: S606 - no shell is what is meant
-        except BaseException as error:
-            tell(recorder, error)
+        status = call.run(spec, records, orders, call.become)
     finally:
         with contextlib.suppress(BaseException):
             sys.stdout.flush()
@@ -93,5 +78,5 @@ def _arrange(orders: int, records: int, output: int) -> tuple[int, int]:
     records = fcntl.fcntl(records, fcntl.F_DUPFD_CLOEXEC, _HIGH + 1)
     os.closerange(3, orders)
     os.closerange(records + 1, os.sysconf("SC_OPEN_MAX"))
-    open_streams()
+    call.open_streams()
     return orders, records

@@ -14,8 +14,7 @@ import sys
 import threading
 from typing import NoReturn
 
-from . import sockets
-from .call import call, open_streams, tell
+from . import call
 
 _HIGH = 100  # where the two pipes lie, out of the way of the program's own; macOS allows 256
 
@@ -32,19 +31,7 @@ def main(platform: str) -> NoReturn:
         go, records = _arrange()
         if platform != "linux":
             go = _die_with_pipe(go)
-        recorder = sockets.install(records) if "function" in spec else sockets.Recorder(records)
-        try:
-            os.chdir(spec["folder"])
-            os.environ.clear()
-            os.environ.update(spec["environment"])
-            if "function" in spec:
-                status = call(spec, recorder, go)
-            else:
-                recorder.ready()
-                os.read(go, 1)
-                status = _become(spec["command"], platform)
-        except BaseException as error:
-            tell(recorder, error)
+        status = call.run(spec, records, go, lambda command: _become(command, platform))
     finally:
         with contextlib.suppress(BaseException):
             sys.stdout.flush()
@@ -71,7 +58,7 @@ def _arrange() -> tuple[int, int]:
     os.dup2(nothing, 0)
     os.close(nothing)
     os.dup2(1, 2)
-    open_streams()
+    call.open_streams()
     return go, records
 
 
@@ -89,8 +76,8 @@ def _die_with_pipe(go: int) -> int:
 
 
 def _become(command: list[str], platform: str) -> int:
+    if platform == "linux":
+        call.become(command)
     if platform != "win32":
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it; programs expect it
-    if platform == "linux":
-        os.execvp(command[0], command)  # noqa: S606 - no shell is what is meant
     return subprocess.call(command)

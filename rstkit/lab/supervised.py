@@ -4,14 +4,13 @@ import contextlib
 import errno
 import select
 import socket
-import threading
-from typing import Any
 
 from .. import __version__
-from ..errors import LabError, LabUnavailable, SettingError
+from ..errors import LabUnavailable, SettingError
 from ..trace import Trace
 from . import message
 from .assemble import assemble
+from .exchange import Exchange
 from .job import Job
 from .settings import ADDRESSES
 from .spec import describe_program, make_spec
@@ -23,8 +22,7 @@ class SupervisedRun:
     def __init__(self, backend: str, connection: socket.socket) -> None:
         self._backend = backend
         self._connection = connection
-        self._lock = threading.Lock()  # stop comes from another thread
-        self._requested = self._stopped = False
+        self._exchange = Exchange(lambda sent: message.send(connection, sent), lambda: message.receive(connection))
         try:
             self.about = message.receive(connection) or {"error": "its supervisor ended at once"}
         except BaseException:
@@ -48,10 +46,11 @@ class SupervisedRun:
         address = (ADDRESSES["server"][settings["ip"]], settings["port"])
         try:
             specs = {host: make_spec(host, job.programs[host], address, job.taken[host]) for host in job.programs}
+            result = self._exchange.ask({"settings": {**settings, "sysctls": sysctls}, "programs": specs})
         except BaseException:
             self.end()
             raise
-        result = self._exchange({"settings": {**settings, "sysctls": sysctls}, "programs": specs})
+        self._close()
         if "refused" in result:
             raise _refusal(**result["refused"])
         return assemble(
@@ -64,30 +63,9 @@ class SupervisedRun:
             version=__version__,
         )
 
-    def _exchange(self, request: dict[str, Any]) -> dict[str, Any]:
-        try:
-            with self._lock:
-                message.send(self._connection, request)
-                self._requested = True
-                if self._stopped:
-                    message.send(self._connection, {"stop": True})
-            result = message.receive(self._connection)
-        except OSError:
-            result = None
-        except BaseException:
-            self.end()
-            raise
-        self._close()
-        if result is None:
-            raise LabError("The lab's supervisor ended during the run. Run again; if it happens again, report it.")
-        return result
-
     def stop(self) -> None:
         """End the run from another thread; what it showed so far is its result."""
-        with self._lock, contextlib.suppress(OSError):
-            self._stopped = True
-            if self._requested:
-                message.send(self._connection, {"stop": True})
+        self._exchange.stop()
 
     def end(self) -> None:
         """Have the supervisor end, whatever it does, and wait until nothing of it is left."""
