@@ -1,7 +1,8 @@
 """The connections of a capture that were reset, with comments, as a pcapng file for Wireshark.
 
 Of each such connection every packet is written, in the order of the file, so that streams and
-handshakes are whole; all other packets are left out. The RSTs, the packets that provoked them and
+handshakes are whole (of one with thousands of packets those of `Connection.trace`); all other
+packets are left out. The RSTs, the packets that provoked them and
 those that are evidence have comments, which name packets by their numbers in the new file and in
 the old one.
 """

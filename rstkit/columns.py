@@ -9,13 +9,12 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
+from .packets import AUTHENTICATION, EXTENSIONS, FRAGMENT, TCP
 from .pieces import Ints, Piece, rows
 
 _NULL, _ETHERNET, _RAW, _LOOP, _COOKED, _COOKED2, _IPV4, _IPV6 = 0, 1, (12, 14, 101), 108, 113, 276, 228, 229
 _VLANS = (0x8100, 0x88A8, 0x9100)
 _TYPES = {4: 0x0800, 6: 0x86DD}  # ethertypes
-_TCP, _FRAGMENT, _AUTHENTICATION = 6, 44, 51
-_EXTENSIONS = (0, 43, 60, 135)  # IPv6 headers that tell their length in units of 8 bytes, the first not counted
 _MOST_EXTENSIONS, _MOST_TAGS = 8, 4
 _HEADER = 20  # bytes of TCP's header without options
 
@@ -141,7 +140,7 @@ def _ipv4(data: memoryview, at: Ints, ends: Ints, odd: Odd) -> tuple[Ints, Ints,
     """Where TCP begins (-1 where it does not), the length of all, and both addresses as one number each."""
     head = rows(data, at, 20)
     size = (head[:, 0] & 15).astype(np.int64) * 4
-    good = (head[:, 0] >> 4 == 4) & (size >= 20) & (at + size <= ends) & (head[:, 9] == _TCP)
+    good = (head[:, 0] >> 4 == 4) & (size >= 20) & (at + size <= ends) & (head[:, 9] == TCP)
     later = good & (_u16(head[:, 6:8]) & 0x1FFF > 0)
     odd.fragments += int((good & (_u16(head[:, 6:8]) & 0x3FFF > 0)).sum())
     addresses = head[:, 12:20].copy().view(">u4").astype(np.uint64)
@@ -155,21 +154,21 @@ def _ipv6(data: memoryview, at: Ints, ends: Ints, odd: Odd) -> tuple[Ints, Ints,
     kind, tcp = head[:, 6].astype(np.int64), at + 40
     good = (head[:, 0] >> 4 == 6) & (tcp <= ends)
     for _ in range(_MOST_EXTENSIONS):
-        more = np.flatnonzero(good & np.isin(kind, (*_EXTENSIONS, _FRAGMENT, _AUTHENTICATION)))
+        more = np.flatnonzero(good & np.isin(kind, (*EXTENSIONS, FRAGMENT, AUTHENTICATION)))
         if not more.size:
             break
         extension = rows(data, tcp[more], 8)
         of, length = kind[more], extension[:, 1].astype(np.int64)
-        fragment = of == _FRAGMENT
+        fragment = of == FRAGMENT
         partial = fragment & (_u16(extension[:, 2:4]) & 0xFFF9 > 0)
         odd.fragments += int(partial.sum())
         good[more] &= ~(fragment & (_u16(extension[:, 2:4]) & 0xFFF8 > 0))
-        tcp[more] += np.select([fragment, of == _AUTHENTICATION], [8, (length + 2) * 4], (length + 1) * 8)
+        tcp[more] += np.select([fragment, of == AUTHENTICATION], [8, (length + 2) * 4], (length + 1) * 8)
         kind[more] = extension[:, 0]
         good &= tcp <= ends
     words = head[:, 8:40].copy().view(">u8").astype(np.uint64)
     source, destination = (_mixed(words[:, i] + _mixed(words[:, i + 1] ^ _KEYED)) for i in (0, 2))
-    return np.where(good & (kind == _TCP), tcp, -1), _u16(head[:, 4:6]) + 40, source, destination
+    return np.where(good & (kind == TCP), tcp, -1), _u16(head[:, 4:6]) + 40, source, destination
 
 
 def _u16(pair: npt.NDArray[np.uint8]) -> Ints:

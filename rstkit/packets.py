@@ -1,13 +1,11 @@
 """Single packets of a capture: as the Ethernet frame that a trace holds, and their two ends."""
 
-import socket
 import struct
-from functools import lru_cache
 
-from .tcp import Endpoint
+from .tcp import Endpoint, address
 
-_EXTENSIONS = (0, 43, 60, 135)  # IPv6 headers whose length is in units of 8 bytes, the first not counted
-_TCP, _FRAGMENT, _AUTHENTICATION = 6, 44, 51
+EXTENSIONS = (0, 43, 60, 135)  # IPv6 headers whose length is in units of 8 bytes, the first not counted
+TCP, FRAGMENT, AUTHENTICATION = 6, 44, 51  # the other protocol numbers that matter here
 _NO_ADDRESSES = bytes(12)  # a captured packet may never have had any of Ethernet's
 
 
@@ -24,7 +22,7 @@ def ethernet(packet: bytes) -> bytes:
     at, _ = _transport(packet)
     if at > 40:
         length = max(int.from_bytes(packet[4:6]) - (at - 40), 0)
-        packet = packet[:4] + struct.pack("!HB", length, _TCP) + packet[7:40] + packet[at:]
+        packet = packet[:4] + struct.pack("!HB", length, TCP) + packet[7:40] + packet[at:]
     return _NO_ADDRESSES + b"\x86\xdd" + packet
 
 
@@ -33,7 +31,7 @@ def endpoints(packet: bytes) -> tuple[Endpoint, Endpoint]:
     at, addresses = _transport(packet)
     half = len(addresses) // 2
     source, destination = struct.unpack_from("!HH", packet, at)
-    return Endpoint(_text(addresses[:half]), source), Endpoint(_text(addresses[half:]), destination)
+    return Endpoint(address(addresses[:half]), source), Endpoint(address(addresses[half:]), destination)
 
 
 def _transport(packet: bytes) -> tuple[int, bytes]:
@@ -41,15 +39,10 @@ def _transport(packet: bytes) -> tuple[int, bytes]:
     if packet[0] >> 4 == 4:
         return (packet[0] & 15) * 4, packet[12:20]
     at, kind = 40, packet[6]
-    while kind != _TCP and at + 2 <= len(packet):
-        if kind in _EXTENSIONS:
+    while kind != TCP and at + 2 <= len(packet):
+        if kind in EXTENSIONS:
             step = (packet[at + 1] + 1) * 8
         else:
-            step = (packet[at + 1] + 2) * 4 if kind == _AUTHENTICATION else 8
+            step = (packet[at + 1] + 2) * 4 if kind == AUTHENTICATION else 8
         at, kind = at + step, packet[at]
     return at, packet[8:40]
-
-
-@lru_cache(1 << 16)
-def _text(address: bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)

@@ -104,8 +104,9 @@ class _Carried(NamedTuple):
     tcp: bytes
 
 
-@functools.lru_cache(4096)
-def _address(packed: bytes) -> str:
+@functools.lru_cache(1 << 16)
+def address(packed: bytes) -> str:
+    """An IP address, of 4 or 16 bytes, as text."""
     return str(ipaddress.ip_address(packed))
 
 
@@ -125,7 +126,7 @@ def _unwrap(frame: bytes) -> _Carried | None:
     else:
         return None
     tcp = frame[14 + header : 14 + total]
-    return _Carried(_address(here), _address(there), ttl, ip_id, total - header, tcp)
+    return _Carried(address(here), address(there), ttl, ip_id, total - header, tcp)
 
 
 def parse_frame(frame: bytes) -> Segment | None:
