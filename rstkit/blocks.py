@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .pieces import Chain, Ints, Piece, Window, rows
+from .pieces import Chain, Ints, Piece, Window, rows, values
 
 SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE, _PACKET = 0x0A0D0D0A, 1, 2, 3, 6
 _BYTE_ORDER = 0x1A2B3C4D
@@ -128,7 +128,7 @@ class Blocks:
             room, interface, captured, lengths = room - 32, first, words[:, 4], words[:, 5]
             begin, times = starts + 28, np.zeros_like(first)
             ticks = words[:, 2].astype(np.uint64) << np.uint64(32) | words[:, 3].astype(np.uint64)
-            for number in np.unique(interface[interface < len(self._interfaces)]).tolist():
+            for number in values(interface[interface < len(self._interfaces)]):
                 of_this = interface == number
                 times[of_this] = self._interfaces[number].nanoseconds(ticks[of_this])
         table = np.array([*(known.link for known in self._interfaces), -1], np.int64)

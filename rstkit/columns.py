@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .packets import AUTHENTICATION, EXTENSIONS, FRAGMENT, TCP
-from .pieces import Ints, Piece, rows
+from .pieces import Ints, Piece, rows, values
 
 _NULL, _ETHERNET, _RAW, _LOOP, _COOKED, _COOKED2, _IPV4, _IPV6 = 0, 1, (12, 14, 101), 108, 113, 276, 228, 229
 _VLANS = (0x8100, 0x88A8, 0x9100)
@@ -99,7 +99,7 @@ def segments(piece: Piece, first: int, odd: Odd) -> Segments:
 def _network(piece: Piece) -> tuple[Ints, Ints]:
     """Where each packet's network layer begins, and its ethertype; 0 where it is not known."""
     at, types = piece.starts.copy(), np.zeros(len(piece.starts), np.int64)
-    for link in np.unique(piece.links):
+    for link in values(piece.links):
         which = np.flatnonzero(piece.links == link)
         starts = piece.starts[which]
         if link == _ETHERNET:
@@ -141,12 +141,13 @@ def _ipv4(data: memoryview, at: Ints, ends: Ints, odd: Odd) -> tuple[Ints, Ints,
     head = rows(data, at, 20)
     size = (head[:, 0] & 15).astype(np.int64) * 4
     good = (head[:, 0] >> 4 == 4) & (size >= 20) & (at + size <= ends) & (head[:, 9] == TCP)
-    later = good & (_u16(head[:, 6:8]) & 0x1FFF > 0)
-    odd.fragments += int((good & (_u16(head[:, 6:8]) & 0x3FFF > 0)).sum())
+    fragment = _u16(head[:, 6:8]) & 0x3FFF  # where it lies in the whole, and whether more comes
+    odd.fragments += int((good & (fragment > 0)).sum())
+    good &= fragment & 0x1FFF == 0
     addresses = head[:, 12:20].copy().view(">u4").astype(np.uint64)
     total = _u16(head[:, 2:4])
     total = np.where(total == 0, ends - at, total)  # the network card is to cut it into segments (TSO)
-    return np.where(good & ~later, at + size, -1), total, _mixed(addresses[:, 0]), _mixed(addresses[:, 1])
+    return np.where(good, at + size, -1), total, addresses[:, 0], addresses[:, 1]
 
 
 def _ipv6(data: memoryview, at: Ints, ends: Ints, odd: Odd) -> tuple[Ints, Ints, UInts, UInts]:

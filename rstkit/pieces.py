@@ -120,13 +120,15 @@ class Chain:
         begins = self._guesses(buffer, first, end)
         if len(begins) < _FEW:
             return self._one_by_one(buffer, first, end)[0]
-        numbers: npt.NDArray[np.uint32] = np.ndarray((len(buffer) - 3,), self.order + "u4", buffer, strides=(1,))
+        numbers: npt.NDArray[np.uint32] = np.ndarray((end + 1,), self.order + "u4", buffer, self.at, strides=(1,))
         cursors = np.array(begins)
         stops = np.append(cursors[1:], end)
         steps = [cursors]
         while len(steps) < _MOST_STEPS and (len(steps) % 16 or not (cursors >= stops).all()):
-            step = numbers[cursors + self.at]
-            cursors = np.minimum(cursors + (np.maximum(step, self.least) if self.least else step) + self.step, end)
+            step = numbers[cursors]
+            cursors = cursors + (np.maximum(step, self.least) if self.least else step)
+            cursors += self.step
+            np.minimum(cursors, end, out=cursors)
             steps.append(cursors)
         table = np.stack(steps, axis=1)
         counts = (table < stops[:, None]).sum(axis=1)
@@ -179,6 +181,11 @@ class Chain:
             if position in known:
                 break
         return np.frombuffer(found, np.int64), position
+
+
+def values(column: Ints) -> list[int]:
+    """Each value of a column that seldom changes."""
+    return list(set(column[np.append(True, column[1:] != column[:-1])].tolist())) if len(column) else []
 
 
 def rows(data: bytes | bytearray | memoryview, starts: Ints, width: int) -> npt.NDArray[np.uint8]:
