@@ -20,6 +20,7 @@ from .tcp import Endpoint
 if TYPE_CHECKING:
     from .captures import Capture, Connection
 
+_KEPT = 50_000  # packets whose explanations are kept until the examples are chosen
 _ON_THE_WAY = ("firewall-reject", "injected")  # made by a device in another's name
 
 
@@ -142,12 +143,17 @@ def findings(capture: "Capture", progress: Callable[[float], None] | None = None
 
     ``progress`` is told now and then which part is done, from 0 to 1.
     """
-    told: dict[object, list[Told]] = {}
+    told: dict[bytes, list[Told]] = {}
+    kept: dict[Connection, list[Reset]] = {}
+    room = _KEPT
     groups: dict[tuple[str, str, str], list[Seen]] = defaultdict(list)
     whole = len(capture.reset_connections)
     for number, connection in enumerate(capture.reset_connections):
         if connection.shape not in told:
-            told[connection.shape] = [tell(reset) for reset in explain(connection.trace())]
+            resets = explain(connection.trace())
+            told[connection.shape] = [tell(reset) for reset in resets]
+            if (room := room - connection.count) > 0:
+                kept[connection] = resets
         shares = (0, connection.server), (1, connection.client.address), (2, connection.server.address)
         for place, one in enumerate(told[connection.shape]):
             groups[one.cause, one.confidence, one.sender].append(Seen(Occurrence(connection, place), one, shares))
@@ -156,8 +162,8 @@ def findings(capture: "Capture", progress: Callable[[float], None] | None = None
     found: list[Finding] = []
     for (cause, _, _), group in groups.items():
         scanned, rest = scans(group) if cause in PROBES else ([], group)
-        found += [_finding(scan, "probed") for scan in scanned]
-        found += [_finding(part) for part in parted(rest)]
+        found += [_finding(scan, kept, "probed") for scan in scanned]
+        found += [_finding(part, kept) for part in parted(rest)]
     return tuple(sorted(found, key=lambda f: (HARMS.index(f.harm), -f.count, f.first)))
 
 
@@ -186,7 +192,7 @@ def several(names: Sequence[object], noun: str, most: int = 3) -> str:
     return f"{len(names):,} {noun}s ({shown}{', …' if len(names) > most else ''})"
 
 
-def _finding(group: list[Seen], harm: str = "") -> Finding:
+def _finding(group: list[Seen], explained: "dict[Connection, list[Reset]]", harm: str = "") -> Finding:
     """A finding of resets of one cause, whose harm is that of the worst; the example is of the commonest shape."""
     group.sort(key=lambda seen: seen.occurrence.connection.last)
     (shape, place), _ = Counter((s.occurrence.connection.shape, s.occurrence.place) for s in group).most_common(1)[0]
@@ -201,7 +207,7 @@ def _finding(group: list[Seen], harm: str = "") -> Finding:
         alternatives=tuple(CAUSES[key] for key in others),
         occurrences=tuple(seen.occurrence for seen in group),
         example=example,
-        reset=example.reset(),
+        reset=explained[example.connection][example.place] if example.connection in explained else example.reset(),
     )
 
 

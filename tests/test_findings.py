@@ -38,7 +38,7 @@ AFTER_ALL: Story = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stand:
     """A connection of a capture, made by hand."""
 
@@ -192,7 +192,9 @@ def test_unrelated_resets_do_not_make_findings_without_end() -> None:
     assert found[0].who.startswith("32 servers (10.2.8.1, 10.2.9.1, 10.2.10.1, …) on port 8080 reset 32 connections")
 
 
-def test_one_connection_is_explained_for_each_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kept", "explained"), [(50_000, 1), (0, 2)])
+def test_one_connection_is_explained_for_each_shape(monkeypatch: pytest.MonkeyPatch, kept: int, explained: int) -> None:
+    """And a finding's example once more, where explanations are too many to keep."""
     traced = []
     original = Stand.trace
 
@@ -201,11 +203,12 @@ def test_one_connection_is_explained_for_each_shape(monkeypatch: pytest.MonkeyPa
         return original(self)
 
     monkeypatch.setattr(Stand, "trace", trace)
+    monkeypatch.setattr("rstkit.findings._KEPT", kept)
     done: list[float] = []
     whole: Any = Whole([stand(UNREAD, "10.0.1.1", "10.0.0.2", 1_790_000_000 + n) for n in range(500)])
     (finding,) = findings(whole, done.append)
     assert finding.count == 500
-    assert len(traced) == 2  # for the shape, and for the finding's example
+    assert len(traced) == explained
     assert done == sorted(done)
     assert done[-1] == 1.0
 
