@@ -61,6 +61,8 @@ def _record(paths: Sequence[Path], command: str) -> None:
 
 
 def _explain(path: Path, as_json: bool, annotated: Path | None) -> None:
+    # numpy would start a thread for each core, for algebra that nothing here does
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from . import report  # noqa: PLC0415
     from .captures import read  # noqa: PLC0415
     from .dissect import printable  # noqa: PLC0415
