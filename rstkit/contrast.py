@@ -108,7 +108,7 @@ def _aligned(trace: Trace) -> Trace:
 
     return replace(
         trace,
-        packets=tuple(replace(p, sent=p.sent - zero, arrived=later(p.arrived)) for p in trace.packets),
+        packets=tuple(p._replace(sent=p.sent - zero, arrived=later(p.arrived)) for p in trace.packets),
         calls=tuple(replace(c, began=c.began - zero, ended=later(c.ended)) for c in trace.calls),
         states=tuple(replace(s, at=s.at - zero) for s in trace.states),
         reasons=tuple(replace(r, at=r.at - zero) for r in trace.reasons),

@@ -26,16 +26,17 @@ def conversations(packets: Iterable[Packet]) -> list[list[Packet]]:
     current: dict[frozenset[Endpoint], list[Packet]] = {}
     opened: dict[tuple[Endpoint, Endpoint], int] = {}
     for packet in packets:
-        ends = (packet.source, packet.destination)
-        new = packet.connection not in current
+        connection = packet.connection
+        new = connection not in current
         if is_syn(packet):
+            ends = (packet.source, packet.destination)
             other = opened.get(ends) != packet.seq
-            new = new or (other and not _is_other_ends_syn(current[packet.connection], packet))
+            new = new or (other and not _is_other_ends_syn(current[connection], packet))
             opened[ends] = packet.seq
         if new:
-            current[packet.connection] = []
-            found.append(current[packet.connection])
-        current[packet.connection].append(packet)
+            current[connection] = []
+            found.append(current[connection])
+        current[connection].append(packet)
     return found
 
 
@@ -90,7 +91,7 @@ def round_trip(conversation: Sequence[Packet], end: Endpoint) -> float:
         if packet.flags & Flags.RST:
             continue
         if packet.source != end:
-            if packet.next_seq != packet.seq:
+            if packet.takes_numbers:
                 asked[packet.next_seq] = packet.sent
                 handshake = handshake or bool(packet.flags & Flags.SYN)
         elif packet.flags & Flags.ACK and packet.ack in asked:
@@ -195,7 +196,7 @@ def _trigger(
 
 def _was_taken(packet: Packet, taken: int | None) -> bool:
     """Whether an end had acknowledged a segment before, and so did not answer it with RST."""
-    return taken is not None and packet.next_seq != packet.seq and not after(packet.next_seq, taken)
+    return taken is not None and packet.takes_numbers and not after(packet.next_seq, taken)
 
 
 def _answers(rst: Packet, packet: Packet) -> bool:

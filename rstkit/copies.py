@@ -36,7 +36,7 @@ def _captured_twice(packets: Sequence[Packet]) -> bool:
     total = found = 0
     first: dict[Key, float] = {}
     for packet in packets:
-        if packet.next_seq == packet.seq or packet.flags & Flags.RST:
+        if packet.flags & Flags.RST or not packet.takes_numbers:
             continue
         total += 1
         key = (packet.source, packet.seq, packet.length)

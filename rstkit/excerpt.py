@@ -23,7 +23,7 @@ def numbered(connection: "Connection") -> Trace:
     if any(a >= b for a, b in pairwise(frames)):
         return trace
     packets = zip(trace.packets, frames, strict=True)
-    return replace(trace, packets=tuple(replace(packet, number=number) for packet, number in packets))
+    return replace(trace, packets=tuple(packet._replace(number=number) for packet, number in packets))
 
 
 def excerpt(trace: Trace) -> Trace:

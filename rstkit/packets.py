@@ -2,7 +2,7 @@
 
 import struct
 
-from .tcp import Endpoint, address
+from .tcp import Endpoint, endpoint
 
 EXTENSIONS = (0, 43, 60, 135)  # IPv6 headers whose length is in units of 8 bytes, the first not counted
 TCP, FRAGMENT, AUTHENTICATION = 6, 44, 51  # the other protocol numbers that matter here
@@ -31,7 +31,7 @@ def endpoints(packet: bytes) -> tuple[Endpoint, Endpoint]:
     at, addresses = _transport(packet)
     half = len(addresses) // 2
     source, destination = struct.unpack_from("!HH", packet, at)
-    return Endpoint(address(addresses[:half]), source), Endpoint(address(addresses[half:]), destination)
+    return endpoint(addresses[:half], source), endpoint(addresses[half:], destination)
 
 
 def _transport(packet: bytes) -> tuple[int, bytes]:

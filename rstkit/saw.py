@@ -7,6 +7,7 @@ from .view import is_syn, is_syn_ack
 
 _IN_FLIGHT = 1.0  # seconds that packets which were sent before a RST came may take to be captured after it
 _MOST_CALLS = 3  # calls of one program that are told
+_NO_WORD = Flags.RST | Flags.SYN  # neither says that a connection is there
 
 
 def saw(case: Case) -> tuple[str, ...]:
@@ -106,9 +107,8 @@ def _would_see(case: Case, came: float) -> str:
 
 def _went_on(case: Case) -> Packet | None:
     """What the other end sent long after the RST as if none had come; a SYN may be another try."""
-    last = max(p.sent for p in case.view.resets)
+    late = max(p.sent for p in case.view.resets) + _IN_FLIGHT
     for packet in case.view.conversation:
-        theirs = packet.source == case.view.rst.destination and not packet.flags & (Flags.RST | Flags.SYN)
-        if theirs and packet.sent > last + _IN_FLIGHT:
+        if packet.sent > late and packet.source == case.view.rst.destination and not packet.flags & _NO_WORD:
             return packet
     return None

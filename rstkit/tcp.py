@@ -81,10 +81,11 @@ def after(a: int, b: int) -> bool:
 
 def sequence_length(flags: Flags, length: int) -> int:
     """How many sequence numbers a segment uses up: its bytes, and one each for SYN and FIN."""
-    return length + bool(flags & Flags.SYN) + bool(flags & Flags.FIN)
+    return length + _SYN_AND_FIN[flags & 3]
 
 
 _FLAGS = tuple(map(Flags, range(256)))  # made once: an enum makes them slowly
+_SYN_AND_FIN = tuple(bool(flags & Flags.SYN) + bool(flags & Flags.FIN) for flags in _FLAGS[:4])
 _ETHERTYPE_IPV4 = b"\x08\x00"
 _ETHERTYPE_IPV6 = b"\x86\xdd"
 _IPV4 = struct.Struct("!BxHHHBB2x4s4s").unpack_from
@@ -93,25 +94,17 @@ _HEADER = struct.Struct("!HHIIBBH").unpack_from
 _TCP = 6
 
 
-class _Carried(NamedTuple):
-    """What an IP header tells of the TCP segment behind it; ``tcp`` may be cut, ``length`` is the whole."""
-
-    source: str
-    destination: str
-    ttl: int
-    ip_id: int
-    length: int
-    tcp: bytes
+_Carried = tuple[bytes, bytes, int, int, int, bytes]
 
 
 @functools.lru_cache(1 << 16)
-def address(packed: bytes) -> str:
-    """An IP address, of 4 or 16 bytes, as text."""
-    return str(ipaddress.ip_address(packed))
+def endpoint(packed: bytes, port: int) -> Endpoint:
+    """An end, of whose address there are 4 or 16 bytes."""
+    return Endpoint(str(ipaddress.ip_address(packed)), port)
 
 
 def _unwrap(frame: bytes) -> _Carried | None:
-    """The TCP segment in an Ethernet frame, without the headers before it."""
+    """Both addresses, TTL, IP id, how long the TCP segment is by the IP header, and what is there of it."""
     ethertype = frame[12:14]
     if ethertype == _ETHERTYPE_IPV4 and len(frame) >= 34:
         version, total, ip_id, fragment, ttl, protocol, here, there = _IPV4(frame, 14)
@@ -126,7 +119,7 @@ def _unwrap(frame: bytes) -> _Carried | None:
     else:
         return None
     tcp = frame[14 + header : 14 + total]
-    return _Carried(address(here), address(there), ttl, ip_id, total - header, tcp)
+    return here, there, ttl, ip_id, total - header, tcp
 
 
 def parse_frame(frame: bytes) -> Segment | None:
@@ -145,25 +138,18 @@ def parse_frame(frame: bytes) -> Segment | None:
     data = (offset >> 4) * 4
     if not 20 <= data <= length:
         return None
-    return Segment(
-        source=Endpoint(source, source_port),
-        destination=Endpoint(destination, destination_port),
-        ttl=ttl,
-        ip_id=ip_id,
-        seq=seq,
-        ack=ack,
-        flags=_FLAGS[bits],
-        window=window,
-        options=parse_options(tcp[20:data]),
-        length=length - data,
-        payload=tcp[data:],
-    )
+    options = parse_options(tcp[20:data]) if data > 20 else ()
+    ends = endpoint(source, source_port), endpoint(destination, destination_port)
+    return Segment(*ends, ttl, ip_id, seq, ack, _FLAGS[bits], window, options, length - data, tcp[data:])
 
 
 def tcp_header(frame: bytes) -> bytes:
     """The TCP header in a frame that `parse_frame` can read, options and padding included."""
     carried = _unwrap(frame)
-    return carried.tcp[: (carried.tcp[12] >> 4) * 4] if carried and len(carried.tcp) >= 20 else b""
+    if carried is None or len(carried[-1]) < 20:
+        return b""
+    tcp = carried[-1]
+    return tcp[: (tcp[12] >> 4) * 4]
 
 
 def parse_options(data: bytes) -> tuple[tuple[int, bytes], ...]:

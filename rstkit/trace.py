@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from .errors import TraceError
 from .tcp import Endpoint, Flags, parse_frame, sequence_length
@@ -23,8 +23,7 @@ RECORDED = "recorded"  # the backend of a trace that is shown where nothing can 
 _LAST = 253_402_300_799  # seconds: the end of the year 9999, after which datetime knows none
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(NamedTuple):
     """A TCP segment seen on the wire.
 
     ``number`` counts from 1 in order of sending. ``sender`` is the host that sent it. ``sent``
@@ -36,7 +35,7 @@ class Packet:
     sender: str
     sent: float
     arrived: float | None
-    frame: bytes = field(repr=False)
+    frame: bytes
     source: Endpoint
     destination: Endpoint
     ttl: int
@@ -58,12 +57,17 @@ class Packet:
         segment = parse_frame(frame)
         if segment is None:
             return None
-        return cls(number, sender, sent, arrived, frame, *segment, lost=lost)
+        return cls(number, sender, sent, arrived, frame, *segment, lost)
 
     @property
     def next_seq(self) -> int:
         """The sequence number that follows this segment, mod 2**32."""
         return (self.seq + sequence_length(self.flags, self.length)) % 2**32
+
+    @property
+    def takes_numbers(self) -> bool:
+        """Whether it uses up sequence numbers, so that an ACK can cover it: with data, SYN or FIN."""
+        return sequence_length(self.flags, self.length) > 0
 
     @property
     def connection(self) -> frozenset[Endpoint]:

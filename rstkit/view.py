@@ -14,6 +14,7 @@ _DEFAULT_SEGMENT_SIZE = 536  # bytes, where none was announced (RFC 9293, 3.7.1)
 _ABOUT_TO_SEND = 0.05  # seconds that an end may take to send what it was kept from sending, at the most
 DISORDER = 0.001  # seconds by which a capture may have packets of the two directions out of order
 _SYN_ACK = Flags.SYN | Flags.ACK
+_NOT_PLAIN = Flags.SYN | Flags.FIN | Flags.RST
 
 
 def is_syn(packet: Packet) -> bool:
@@ -32,8 +33,8 @@ def arrival(packet: Packet) -> tuple[float, int]:
 
 def is_keepalive(packet: Packet, next_to_send: int) -> bool:
     """Whether a segment of an end whose SND.NXT is known is a keepalive: SEG.SEQ is SND.NXT - 1."""
-    plain = packet.flags & (Flags.SYN | Flags.FIN | Flags.RST | Flags.ACK) == Flags.ACK
-    return plain and packet.length <= 1 and packet.seq == (next_to_send - 1) % 2**32
+    plain = packet.flags & Flags.ACK and not packet.flags & _NOT_PLAIN
+    return bool(plain) and packet.length <= 1 and packet.seq == (next_to_send - 1) % 2**32
 
 
 def latest(numbers: Iterable[int]) -> int | None:
@@ -215,7 +216,7 @@ class View:
     @property
     def repeats(self) -> tuple[Packet, ...]:
         """The sendings of the segment that this end sent last, where all of them went unacknowledged."""
-        last = next((p for p in reversed(self.sent) if p.length or p.flags & (Flags.SYN | Flags.FIN)), None)
+        last = next((p for p in reversed(self.sent) if p.takes_numbers), None)
         if last is None or any(p.flags & Flags.ACK and not after(last.next_seq, p.ack) for p in self.before):
             return ()
         return tuple(p for p in self.sent if (p.seq, p.next_seq) == (last.seq, last.next_seq))

@@ -81,7 +81,7 @@ def test_a_refusal_points_both_ways(lab: Lab, tmp_path: Path) -> None:
 def test_the_repeats_of_a_rst_point_at_the_first(tmp_path: Path) -> None:
     path = tmp_path / "trace.pcapng"
     trace = data_after_close()
-    again = dataclasses.replace(trace.packets[-1], number=10, sent=1.1, arrived=1.12)
+    again = trace.packets[-1]._replace(number=10, sent=1.1, arrived=1.12)
     trace = dataclasses.replace(trace, packets=(*trace.packets, again))
     assert [len(reset.packets) for reset in explain(trace)] == [2]
     write_pcapng(trace, path)

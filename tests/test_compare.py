@@ -49,8 +49,8 @@ def other_ports_and_numbers(trace: Trace) -> Trace:
         by_client = p.sender == "client"
         seq, ack = (77, 123_456) if by_client else (123_456, 77)
         ends = [end._replace(port=end.port if end.port == 8080 else 40_001) for end in (p.source, p.destination)]
-        moved = replace(p, seq=(p.seq + seq) % 2**32, source=ends[0], destination=ends[1], window=9, ttl=3)
-        return replace(moved, ack=(p.ack + ack) % 2**32) if p.flags & ACK else moved
+        moved = p._replace(seq=(p.seq + seq) % 2**32, source=ends[0], destination=ends[1], window=9, ttl=3)
+        return moved._replace(ack=(p.ack + ack) % 2**32) if p.flags & ACK else moved
 
     calls = tuple(replace(c, result=c.result.replace("54892", "40001")) if c.result else c for c in trace.calls)
     return replace(trace, packets=tuple(map(move, trace.packets)), calls=calls)
@@ -62,7 +62,7 @@ def later_and_slower(trace: Trace) -> Trace:
 
     return replace(
         trace,
-        packets=tuple(replace(p, sent=late(p.sent), arrived=late(p.arrived)) for p in trace.packets),
+        packets=tuple(p._replace(sent=late(p.sent), arrived=late(p.arrived)) for p in trace.packets),
         calls=tuple(replace(c, began=late(c.began), ended=late(c.ended)) for c in trace.calls),
         states=trace.states[:5],  # the others were too short to be seen
         programs=tuple(replace(p, started=late(p.started), ended=late(p.ended)) for p in trace.programs),

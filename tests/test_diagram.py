@@ -57,7 +57,7 @@ def lossy() -> Trace:
 
 def refused() -> Trace:
     syn = packet(1, "client", 0.001, 0.011, SYN, 0)
-    answer = replace(packet(2, "server", 0.0111, 0.0211, RST | ACK, 0, 1), seq=0)
+    answer = packet(2, "server", 0.0111, 0.0211, RST | ACK, 0, 1)._replace(seq=0)
     there = syn.destination
     calls = (
         Call(
@@ -110,10 +110,9 @@ def hung() -> Trace:
 def two_connections() -> Trace:
     first = data_after_close()
     again = tuple(
-        replace(p, number=p.number + 9, sent=p.sent + 2, arrived=(p.arrived or 0) + 2, source=p.source._replace(port=5))
+        p._replace(number=p.number + 9, sent=p.sent + 2, arrived=(p.arrived or 0) + 2, source=p.source._replace(port=5))
         if p.sender == "client"
-        else replace(
-            p,
+        else p._replace(
             number=p.number + 9,
             sent=p.sent + 2,
             arrived=(p.arrived or 0) + 2,

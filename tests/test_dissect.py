@@ -43,7 +43,7 @@ def test_raw_sequence_numbers_are_those_on_the_wire() -> None:
 
 def test_a_closed_port_answers_with_seq_0() -> None:
     refused = packet(2, "server", 0.02, 0.03, RST | ACK, 0, 1)
-    refused = replace(refused, seq=0)  # no SYN was ever sent from there: RFC 9293, 3.10.7.1
+    refused = refused._replace(seq=0)  # no SYN was ever sent from there: RFC 9293, 3.10.7.1
     assert kinds_and_labels(packet(1, "client", 0, 0.01, SYN, 0), refused)[1] == ("RST", "RST ACK seq 0, ack 1")
 
 

@@ -56,7 +56,7 @@ def trace_of(timeline: str, **more: Any) -> Trace:
             "lost" if lost else None,
         )
         if "R" in letters and "." in letters and int(seq) == -1:  # a RST with seq 0
-            made = dataclasses.replace(made, seq=0)
+            made = made._replace(seq=0)
         packets.append(made)
     return Trace(tuple(packets), **({"hosts": ADDRESSES} | more))
 
@@ -340,20 +340,18 @@ def test_a_port_that_answers_others_still_listens() -> None:
     """Another SYN to the same port, answered after the RST, tells the overflow from the closed listener."""
     refused = trace_of(f"{HANDSHAKE} s R 1 0 0 0.03").packets
     client = Endpoint("10.0.0.1", 40_000)
-    syn = dataclasses.replace(refused[0], number=5, source=client, sent=0.04, arrived=0.05)
+    syn = refused[0]._replace(number=5, source=client, sent=0.04, arrived=0.05)
     for flags, seq, found in (
         (Flags.SYN | Flags.ACK, 7, "accept-queue-overflow"),
         (Flags.RST | Flags.ACK, 0, "listener-closed"),
     ):
-        answer = dataclasses.replace(
-            refused[1], number=6, destination=client, sent=0.06, arrived=0.07, flags=flags, seq=seq
-        )
+        answer = refused[1]._replace(number=6, destination=client, sent=0.06, arrived=0.07, flags=flags, seq=seq)
         assert keys(explain(Trace((*refused, syn, answer)))[0]) == (found,)
 
 
 def test_a_rst_with_another_ttl_did_not_come_from_the_host() -> None:
     trace = trace_of(ABORTED)
-    forged = dataclasses.replace(trace.packets[-1], ttl=trace.packets[-1].ttl + 40)
+    forged = trace.packets[-1]._replace(ttl=trace.packets[-1].ttl + 40)
     reset = only(Trace((*trace.packets[:-1], forged)))
     assert reset.cause.key == "injected"
     assert any("TTL 104" in e.text for e in reset.evidence)
@@ -494,8 +492,8 @@ def test_many_resets_take_their_time_in_proportion() -> None:
     scan = []
     for port in range(5000):
         ends = (Endpoint("10.0.0.1", 40_000), Endpoint("10.0.0.2", port))
-        scan.append(dataclasses.replace(syn, number=2 * port + 1, source=ends[0], destination=ends[1]))
-        scan.append(dataclasses.replace(refused, number=2 * port + 2, source=ends[1], destination=ends[0]))
+        scan.append(syn._replace(number=2 * port + 1, source=ends[0], destination=ends[1]))
+        scan.append(refused._replace(number=2 * port + 2, source=ends[1], destination=ends[0]))
     began = time.process_time()
     assert len(explain(Trace(tuple(scan)))) == 5000
     assert time.process_time() - began < 2

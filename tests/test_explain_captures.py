@@ -27,7 +27,7 @@ def capture_of(timeline: str, *changes: tuple[int, dict[str, Any]]) -> Trace:
     """The capture of a timeline; ``changes`` are fields of packets, by number, that the timeline does not tell."""
     trace = trace_of(timeline)
     changed = dict(changes)
-    packets = (dataclasses.replace(p, arrived=p.sent, **changed.get(p.number, {})) for p in trace.packets)
+    packets = (p._replace(arrived=p.sent, **changed.get(p.number, {})) for p in trace.packets)
     return dataclasses.replace(trace, packets=tuple(packets), backend=CAPTURE)
 
 
@@ -105,7 +105,7 @@ def test_an_abort_without_the_timestamps_of_all_others() -> None:
 
 def test_a_bare_rst_to_a_syn_is_no_systems_own() -> None:
     bare = capture_of("c S 0 0 0 0.0\n s R 0 0 0 0.01")
-    bare = dataclasses.replace(bare, packets=(bare.packets[0], dataclasses.replace(bare.packets[1], seq=0)))
+    bare = dataclasses.replace(bare, packets=(bare.packets[0], bare.packets[1]._replace(seq=0)))
     assert keys(only(bare)) == ("firewall-reject", "injected")
 
 
@@ -272,7 +272,7 @@ def test_each_frame_captured_twice_is_told_once() -> None:
     for p in trace.packets:
         for again in (0, 1):
             at = p.sent + again * 3e-5
-            twice.append(dataclasses.replace(p, number=len(twice) + 1, sent=at, arrived=at, ttl=p.ttl - again))
+            twice.append(p._replace(number=len(twice) + 1, sent=at, arrived=at, ttl=p.ttl - again))
     reset = only(Trace(tuple(twice), hosts=trace.hosts, backend=CAPTURE))
     assert keys(reset)[0] == "data-after-close"
     assert [p.number for p in reset.packets] == [15, 16]
@@ -328,7 +328,7 @@ def test_any_capture_can_be_explained(lines: list[tuple[Any, ...]], copies: int)
         flags = Flags(sum(LETTERS[letter] for letter in letters))
         for _ in range(1 + copies):
             made = packet(len(packets) + 1, sender, at, at, flags, seq, ack, bytes(size))
-            packets.append(dataclasses.replace(made, ttl=ttl, options=options))
+            packets.append(made._replace(ttl=ttl, options=options))
     resets = explain(Trace(tuple(packets), backend=CAPTURE))
     told = sorted(p.number for reset in resets for p in reset.packets)
     assert told == [p.number for p in packets if p.flags & Flags.RST]
@@ -348,7 +348,7 @@ def test_any_numbers_can_be_explained(lines: list[tuple[bool, int, int, int]]) -
     packets = []
     for number, (own, flags, seq, ack) in enumerate(lines, 1):
         made = packet(number, "client" if own else "server", number / 7, number / 7, Flags(flags), 0)
-        packets.append(dataclasses.replace(made, seq=seq % 2**32, ack=ack % 2**32, window=ack % 2**16))
+        packets.append(made._replace(seq=seq % 2**32, ack=ack % 2**32, window=ack % 2**16))
     for reset in explain(Trace(tuple(packets), backend=CAPTURE)):
         assert str(reset)
 
@@ -366,8 +366,7 @@ def test_a_long_connection_takes_seconds_at_most(kind: str) -> None:
         at = number / 50
         seq = (made[host].seq + number) % 2**32
         packets.append(
-            dataclasses.replace(
-                made[host],
+            made[host]._replace(
                 number=number,
                 sent=at,
                 arrived=at,

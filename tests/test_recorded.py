@@ -457,7 +457,7 @@ def test_of_the_runs_of_a_job_the_one_that_was_on_time_is_kept(tmp_path: Path) -
 
     def late(seconds: float) -> Trace:
         first, *others = trace.packets
-        return replace(trace, packets=(replace(first, arrived=first.sent + 0.02 + seconds), *others))
+        return replace(trace, packets=(first._replace(arrived=first.sent + 0.02 + seconds), *others))
 
     def kept_late() -> float:
         (file,) = tmp_path.iterdir()

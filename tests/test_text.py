@@ -295,7 +295,7 @@ def test_how_processes_end() -> None:
 
 def test_several_connections_are_told_apart() -> None:
     first = packet(1, "client", 0.0, 0.01, Flags.SYN, 0)
-    second = dataclasses.replace(first, number=2, source=Endpoint("10.0.0.1", 5002), sent=0.001)
+    second = first._replace(number=2, source=Endpoint("10.0.0.1", 5002), sent=0.001)
     state = State("client", 0.02, second.source, second.destination, "SYN_SENT")
     text = describe(Trace((first, second), states=(state,), hosts={"client": "10.0.0.1", "server": "10.0.0.2"}))
     assert text.splitlines() == [
@@ -347,7 +347,7 @@ def test_no_text_can_steer_a_terminal() -> None:
     plain = data_after_close()
     trace = dataclasses.replace(
         plain,
-        packets=tuple(dataclasses.replace(p, sender=HOSTILE, lost=HOSTILE) for p in plain.packets),
+        packets=tuple(p._replace(sender=HOSTILE, lost=HOSTILE) for p in plain.packets),
         calls=tuple(
             dataclasses.replace(
                 c, name=c.name + HOSTILE, arguments=HOSTILE, result=HOSTILE, error=HOSTILE, host=HOSTILE

@@ -26,15 +26,14 @@ def captured(trace: Trace, point: str, *, after: int = 0, side: str | None = Non
         if count[packet.connection] > after and side in (None, packet.sender):
             kept.append((at, packet))
     packets = tuple(
-        dataclasses.replace(packet, number=number, sent=at, arrived=at, lost=None)
-        for number, (at, packet) in enumerate(kept, 1)
+        packet._replace(number=number, sent=at, arrived=at, lost=None) for number, (at, packet) in enumerate(kept, 1)
     )
     return Trace(packets, hosts=trace.hosts, duration=trace.duration, epoch_ns=trace.epoch_ns, backend="capture")
 
 
 def captured_twice(capture: Trace) -> Trace:
     """As a mirror of two ports has it: each frame again, a moment later and one router on."""
-    copies = (dataclasses.replace(p, sent=p.sent + 2e-5, arrived=p.sent + 2e-5, ttl=p.ttl - 1) for p in capture.packets)
+    copies = (p._replace(sent=p.sent + 2e-5, arrived=p.sent + 2e-5, ttl=p.ttl - 1) for p in capture.packets)
     return _in_order(capture, (*capture.packets, *copies))
 
 
@@ -42,7 +41,7 @@ def out_of_order(capture: Trace, seed: int, most: float = 1e-4) -> Trace:
     """As two receiving queues of a network card have it: times that are wrong by up to ``most`` seconds."""
     chance = random.Random(seed)
     late = [packet.sent + chance.uniform(0, most) for packet in capture.packets]
-    moved = (dataclasses.replace(p, sent=at, arrived=at) for p, at in zip(capture.packets, late, strict=True))
+    moved = (p._replace(sent=at, arrived=at) for p, at in zip(capture.packets, late, strict=True))
     return _in_order(capture, moved)
 
 
@@ -54,7 +53,7 @@ def incomplete(capture: Trace, seed: int, share: float = 0.03) -> Trace:
 
 def _in_order(capture: Trace, packets: Iterable[Packet]) -> Trace:
     ordered = sorted(packets, key=lambda packet: packet.sent)
-    numbered = tuple(dataclasses.replace(packet, number=number) for number, packet in enumerate(ordered, 1))
+    numbered = tuple(packet._replace(number=number) for number, packet in enumerate(ordered, 1))
     return dataclasses.replace(capture, packets=numbered)
 
 
