@@ -5,18 +5,21 @@ when they are asked for.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+import numpy.typing as npt
 
 from .columns import Odd, Segments, segments
 from .errors import TraceError
 from .explain import CAPTURE
 from .packets import endpoints, ethernet
+from .pieces import Ints
 from .records import Records
 from .shapes import shapes
 from .sorting import Sorting, is_syn
@@ -24,7 +27,8 @@ from .tcp import Endpoint, Flags
 from .trace import Packet, Trace
 
 _SYN = int(Flags.SYN)
-_HEADERS = 140  # bytes in which both ends of a packet stand: IPv6 with extension headers
+_HEADERS = 140  # bytes in which both ends of a packet stand, but for extraordinary extension headers
+_SPAN, _SEVERAL = 1 << 16, 8  # bytes of the file that are read at once where so many headers lie in them
 _SERVICES = 1024  # ports below are servers'
 
 
@@ -33,8 +37,8 @@ class Connection:
     """A connection of a capture that holds a RST.
 
     ``client`` sent the SYN; where the capture has none, ``complete`` is False and it is a guess.
-    Connections of the same ``shape`` are alike in all but addresses, ports, absolute numbers and
-    small differences of time. ``count`` is how many packets it has.
+    Connections of the same ``shape`` differ in nothing that an explanation rests on (`rstkit.shapes`).
+    ``count`` is how many packets it has.
     """
 
     client: Endpoint
@@ -71,7 +75,7 @@ class Connection:
         zero = int(columns.times[self._begin])
         times = ((columns.times[rows] - zero) / 1e9).tolist()
         senders = np.where(columns.flips[rows] == self._flip, "client", "server").tolist()
-        found = zip(times, senders, self._capture.packets_of(range(self._begin, self._end)), strict=True)
+        found = zip(times, senders, self._capture.packets_of(rows), strict=True)
         packets = []
         for number, (at, sender, data) in enumerate(found, 1):
             packet = Packet.from_frame(number, sender, at, at, ethernet(data))
@@ -107,13 +111,35 @@ class Capture:
         self.columns: Segments
         self.connections, self.columns, self._begins, self._counts = sorting.connections()
 
-    def packets_of(self, rows: Sequence[int], most: int = 1 << 18) -> list[bytes]:
-        """The IP packets of some rows of the columns, as far as they were captured; ``most`` bytes of each."""
-        file, of = self._file.fileno(), np.array(rows, np.int64)
-        sizes = np.minimum(self.columns.captured[of], most).tolist()
-        found = [os.pread(file, size, at) for size, at in zip(sizes, self.columns.offsets[of].tolist(), strict=True)]
+    def packets_of(self, rows: slice) -> list[bytes]:
+        """The IP packets of some rows of the columns, as far as they were captured."""
+        file, sizes = self._file.fileno(), self.columns.captured[rows].tolist()
+        found = [os.pread(file, size, at) for size, at in zip(sizes, self.columns.offsets[rows].tolist(), strict=True)]
         if any(len(data) < size for data, size in zip(found, sizes, strict=True)):
-            raise TraceError(f"{self.path} became shorter while it was in use. Read it again.")
+            raise self._shorter()
+        return found
+
+    def _shorter(self) -> TraceError:
+        return TraceError(f"{self.path} became shorter while it was in use. Read it again.")
+
+    def heads_of(self, rows: Ints, width: int) -> npt.NDArray[np.uint8]:
+        """So many bytes of the IP packets of some rows, a row each; after the end of one they mean nothing."""
+        file, heads = self._file.fileno(), []
+        order = np.argsort(self.columns.offsets[rows], kind="stable")
+        offsets = self.columns.offsets[rows[order]]
+        # where several lie near each other, one reading is faster than one for each
+        near = np.append(offsets[_SEVERAL:] - offsets[:-_SEVERAL] < _SPAN, np.zeros(min(_SEVERAL, len(rows)), bool))
+        data, begin, last = b"", 0, -1
+        for at, several in zip(offsets.tolist(), near.tolist(), strict=True):
+            if at > last:
+                data, begin = os.pread(file, _SPAN if several else width, at), at
+                if not data:
+                    raise self._shorter()
+                data = data.ljust(width, b"\0")
+                last = begin + len(data) - width
+            heads.append(data[at - begin : at - begin + width])
+        found = np.empty((len(rows), width), np.uint8)
+        found[order] = np.frombuffer(b"".join(heads), np.uint8).reshape(-1, width)
         return found
 
     @cached_property
@@ -121,11 +147,11 @@ class Capture:
         """The connections that hold a RST, in the order in which their first packets stand in the file."""
         begins = self._begins.tolist()
         ends = [*begins[1:], len(self.columns.keys)][: len(begins)]
-        told = shapes(self.columns, begins, ends, self.packets_of)
+        told = shapes(self.columns, begins, ends, self.heads_of)
         syns, any_syns = self._firsts(is_syn(self.columns.flags)), self._firsts(self.columns.flags & _SYN > 0)
         found = list(zip(begins, ends, syns, any_syns, strict=True))
         rows = [syn if syn < end else any_syn if any_syn < end else begin for begin, end, syn, any_syn in found]
-        heads = self.packets_of(rows, _HEADERS)
+        heads = map(bytes, self.heads_of(np.array(rows, np.int64), _HEADERS))
         return tuple(map(self._connection, found, self._counts.tolist(), told, rows, heads))
 
     def _firsts(self, which: np.ndarray) -> list[int]:
@@ -136,11 +162,15 @@ class Capture:
     def _connection(self, of: tuple[int, int, int, int], count: int, shape: bytes, row: int, head: bytes) -> Connection:
         """One connection: where it begins and ends, its first SYN of each kind, and the packet that tells its ends."""
         begin, end, syn, any_syn = of
-        source, destination = endpoints(head)
+        try:
+            source, destination = endpoints(head)
+        except struct.error:  # they stand behind long extension headers
+            source, destination = endpoints(*self.packets_of(slice(row, row + 1)))
         complete = any_syn < end
         from_server = syn >= end if complete else source.port < _SERVICES <= destination.port
         client, server = (destination, source) if from_server else (source, destination)
         flip = bool(self.columns.flips[row]) ^ from_server
+        shape += b"client" if self.columns.flips[begin] == flip else b"server"  # whose packet is the first
         return Connection(client, server, complete, shape, count, self, begin, end, flip)
 
 

@@ -98,9 +98,14 @@ _Carried = tuple[bytes, bytes, int, int, int, bytes]
 
 
 @functools.lru_cache(1 << 16)
+def _address(packed: bytes) -> str:
+    return str(ipaddress.ip_address(packed))
+
+
+@functools.lru_cache(1 << 16)
 def endpoint(packed: bytes, port: int) -> Endpoint:
     """An end, of whose address there are 4 or 16 bytes."""
-    return Endpoint(str(ipaddress.ip_address(packed)), port)
+    return Endpoint(_address(packed), port)
 
 
 def _unwrap(frame: bytes) -> _Carried | None:

@@ -40,7 +40,7 @@ SERVE = {
         "view",
         "witnesses",
     },
-    "captures": {"blocks", "columns", "packets", "pieces", "records", "shapes", "sorting"},
+    "captures": {"blocks", "columns", "packets", "pieces", "records", "shapes", "sorting", "streams"},
     "findings": {"grouping"},
     "diagram": {"beside", "dissect", "drawing", "layers", "sheet", "theme", "timeline"},
     "text": {"contrast", "strands", "words"},
@@ -53,7 +53,7 @@ FLOOR |= {name: FLOOR[served] for served, names in SERVE.items() for name in nam
 
 # Packages beyond the standard library, and who may import them when loaded.
 FOREIGN = {
-    "numpy": {"annotate", "blocks", "captures", "columns", "pieces", "records", "shapes", "sorting"},
+    "numpy": {"annotate", "blocks", "captures", "columns", "pieces", "records", "shapes", "sorting", "streams"},
     "plotly": {"diagram", "layers"},
     "ipywidgets": {"panel", "predict", "browse", "table"},
     "traitlets": {"panel"},

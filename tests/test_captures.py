@@ -161,6 +161,17 @@ def test_ipv6_with_extension_headers(tmp_path: Path) -> None:
     assert capture.told == ()
 
 
+@pytest.mark.parametrize("size", [8, 96, 264, 2048])
+def test_both_ends_are_found_behind_a_long_extension_header(tmp_path: Path, size: int) -> None:
+    options = bytes([60, 6, size // 8 - 1]) + bytes(size - 2)
+    packets = [ip("fd00::1", "fd00::2", tcp(40_000, 80, SYN, 99), options=options),
+               ip("fd00::2", "fd00::1", tcp(80, 40_000, RST | ACK, 0, 100), options=options)]  # fmt: skip
+    (connection,) = agree(tmp_path, pcap(sent(*packets))).reset_connections
+    assert (connection.client, connection.server) == (("fd00::1", 40_000), ("fd00::2", 80))
+    (reset,) = explain(connection.trace())
+    assert reset.cause.key == "no-listener"
+
+
 def test_a_packet_that_tells_no_length_was_to_be_cut_by_the_network_card(tmp_path: Path) -> None:
     data = ip(CLIENT, SERVER, tcp(40_000, 80, ACK, 100, 500, bytes(5000)), total=0)
     capture = agree(tmp_path, pcap(sent(*HANDSHAKE, data, back(RST | ACK, 500, 5100))))
@@ -282,9 +293,7 @@ def test_the_connections_of_a_scan_have_one_shape(tmp_path: Path) -> None:
 def other(name: str) -> Iterable[bytes]:
     """The same scan's packet pair with something else that an explanation may rest on."""
     syn, rst = bytearray(to(SYN, 5, port=9)), bytearray(back(RST | ACK, 0, 6, port=9))
-    if name == "ttl":
-        rst[8] = 50
-    elif name == "flags":
+    if name == "flags":
         rst[33] = RST
     elif name == "ack":
         rst = bytearray(back(RST | ACK, 0, 7, port=9))
@@ -301,13 +310,60 @@ def other(name: str) -> Iterable[bytes]:
     return [bytes(syn), bytes(rst)]
 
 
-@pytest.mark.parametrize("name", ["ttl", "flags", "ack", "seq", "window", "data", "options", "packets"])
+@pytest.mark.parametrize("name", ["flags", "ack", "seq", "window", "data", "options", "packets"])
 def test_what_may_matter_makes_another_shape(tmp_path: Path, name: str) -> None:
     usual = [to(SYN, 5_000, port=8), back(RST | ACK, 0, 5_001, port=8)]
     one, another = written(tmp_path, pcap(sent(*usual, *other(name)))).reset_connections
     assert one.shape != another.shape
     one, another = written(tmp_path, pcap(sent(*usual, *other("")))).reset_connections
     assert one.shape == another.shape
+
+
+@pytest.mark.parametrize(("ttl", "alike"), [(64, True), (63, False)])
+def test_a_ttl_counts_where_it_is_not_that_of_the_other_packets(tmp_path: Path, ttl: int, alike: bool) -> None:
+    def story(port: int, last: int) -> list[bytes]:
+        begun = [to(SYN, 5, port=port), back(SYN | ACK, 9, 6, port=port), to(ACK, 6, 10, port=port)]
+        rst = bytearray(back(RST | ACK, 10, 6, port=port))
+        rst[8] = last
+        return [*begun, bytes(rst)]
+
+    one, another = written(tmp_path, pcap(sent(*story(8, 64), *story(9, ttl)))).reset_connections
+    assert (one.shape == another.shape) is alike
+
+
+def download(port: int, size: int, segments: int, *, tail: int = 0, again: int = -1) -> list[bytes]:
+    """A client asks for so many segments of one size, acknowledges each two, and aborts; one may come twice."""
+    packets = [to(SYN, 7, port=port), back(SYN | ACK, 40, 8, port=port), to(ACK, 8, 41, port=port)]
+    packets.append(to(PSH | ACK, 8, 41, b"GET", port=port))
+    for number in range(segments):
+        data = back(ACK, 41 + number * size, 11, bytes(size), port=port)
+        packets += [data, data] if number == again else [data]
+        if number % 2:
+            packets.append(to(ACK, 11, 41 + (number + 1) * size, port=port))
+    return [*packets, to(RST | ACK, 11, 41 + segments * size + tail, port=port)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "alike"),
+    [({}, True), ({"segments": 60}, True), ({"size": 900}, True), ({"tail": 1}, False), ({"again": 9}, False)],
+)
+def test_long_connections_in_which_nothing_happened_are_alike(
+    tmp_path: Path, changed: dict[str, int], alike: bool
+) -> None:
+    usual = {"size": 500, "segments": 40}
+    found = written(tmp_path, pcap(sent(*download(8, **usual), *download(9, **usual | changed)))).reset_connections
+    assert (found[0].shape == found[1].shape) is alike
+    told = [[(r.cause.key, r.confidence) for r in explain(connection.trace())] for connection in found]
+    assert not alike or told[0] == told[1]
+
+
+def test_which_end_is_called_the_client_belongs_to_the_shape(tmp_path: Path) -> None:
+    """Without a SYN it is told by the ports."""
+    rst = [to(ACK, 5, 9, port=50_000), back(RST, 9, 0, port=50_000)]
+    other = [ip(CLIENT, SERVER, tcp(80, 50_000, ACK, 5, 9)), ip(SERVER, CLIENT, tcp(50_000, 80, RST, 9, 0))]
+    one, another = written(tmp_path, pcap(sent(*rst, *other))).reset_connections
+    assert [one.client.port, another.client.port] == [50_000, 50_000]
+    assert one.shape != another.shape
 
 
 # --- the lab's own captures, and big ones ----------------------------------------------------

@@ -4,12 +4,19 @@ The programs are in `tests.truth`; python -m tests.truth runs more of them and p
 """
 
 import os
+from pathlib import Path
 
 import pytest
 
+from rstkit.capture import write_pcapng
+from rstkit.captures import read
+from rstkit.explain import explain
+from rstkit.grouping import Told, tell
+from rstkit.trace import Trace
+
 from .truth.mix import KINDS, certificate
 from .truth.runs import run_all
-from .truth.score import DECIDED, RIGHT, WHOLE, WRONG, Score
+from .truth.score import DECIDED, RIGHT, WHOLE, WRONG, Score, ways
 
 SEEDS = range(7000, 7000 + 6 * len(KINDS))
 
@@ -17,9 +24,14 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="the kernel's reasons tak
 
 
 @pytest.fixture(scope="module")
-def score(tmp_path_factory: pytest.TempPathFactory) -> Score:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, Trace]]:
+    return list(run_all(SEEDS, certificate(tmp_path_factory.mktemp("tls"))))
+
+
+@pytest.fixture(scope="module")
+def score(runs: list[tuple[str, Trace]]) -> Score:
     found = Score()
-    for name, trace in run_all(SEEDS, certificate(tmp_path_factory.mktemp("tls"))):
+    for name, trace in runs:
         found.add(name, trace)
     return found
 
@@ -49,3 +61,22 @@ def test_the_runs_are_varied(score: Score) -> None:
         "half-open-scan", "keepalive-timeout", "unknown-connection", "gave-up", "accept-queue-overflow",
     }, score.table()  # fmt: skip
     assert score.untold < 0.1 * sum(score.counts.values())
+
+
+@as_root
+def test_connections_of_one_shape_are_told_alike(runs: list[tuple[str, Trace]], tmp_path: Path) -> None:
+    """What `rstkit explain` says of all after looking at one."""
+    told: dict[bytes, list[Told]] = {}
+    shared, unlike = 0, []
+    for name, trace in runs:
+        for way, seen in ways(trace).items():
+            write_pcapng(seen, tmp_path / "seen.pcapng")
+            for connection in read(tmp_path / "seen.pcapng").reset_connections:
+                if len(connection.shape) < 16:  # like no other
+                    continue
+                own = [tell(reset) for reset in explain(connection.trace())]
+                shared += connection.shape in told
+                if told.setdefault(connection.shape, own) != own:
+                    unlike.append(f"{name} {way}: {told[connection.shape]} and {own}")
+    assert shared > 500
+    assert unlike == []
