@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from .view import View, arrival, is_syn
 
 _SHORTEST_TIMEOUT = 1.0  # seconds; tcp_fin_timeout and TCP_LINGER2 are set in whole seconds
+_SHORTEST_INTERVAL = 0.9  # seconds; TCP_KEEPINTVL is set in whole seconds, and timers are not exact
 _IDLE = 30.0  # seconds; devices on the way end idle connections, seldom sooner
 _ABORTS = ("linger-zero", "disconnect", "socket-killed")
 _MANY = 4  # sendings of one segment after which a timer may have had enough
@@ -14,11 +15,15 @@ _MANY = 4  # sendings of one segment after which a timer may have had enough
 def abort(view: View) -> tuple[tuple[str, ...], bool]:
     """The keys of the causes, the likeliest first, and whether the first is far likelier than the others."""
     if _refuses(view):
-        return ("no-listener", "firewall-reject", *(("injected",) if view.sent else ())), True
+        keys = ["no-listener", "firewall-reject", *(["injected"] if view.sent else [])]
+        if view.captured and not view.sent and view.rst.seq:  # the rest of a connection may not have been captured
+            keys += ["unread-data", "listener-closed", *_ABORTS]
+        return tuple(keys), True
     keys = list(_ABORTS)
     if view.may_have_received:
         keys.insert(1 if _had_its_say(view) else 0, "unread-data")
-    if (view.syn_ack or not view.began) and not view.answered and not view.fin:
+    asked = view.syn_ack or (view.peer_syn and is_syn(view.peer_syn))  # the other end opened the connection
+    if (asked or not view.began) and not view.answered and not view.fin:
         keys.insert(2 if "unread-data" in keys else 1, "listener-closed")
     if view.fin or _may_have_closed(view):
         keys += _after_fin(view)
@@ -39,6 +44,8 @@ def abort(view: View) -> tuple[tuple[str, ...], bool]:
     ):
         keys.insert(0, "keepalive-timeout")  # the answers were captured, but may have been lost after that
         clear = False
+    elif view.captured and view.last_probes and view.rst.sent - view.last_probes[-1].sent >= _SHORTEST_INTERVAL:
+        keys.append("keepalive-timeout")  # others of the probes may not have been captured
     if view.idle >= _IDLE:
         keys.append("injected")
     return tuple(keys), clear

@@ -195,8 +195,11 @@ def _trigger(
 
 
 def _was_taken(packet: Packet, taken: int | None) -> bool:
-    """Whether an end had acknowledged a segment before, and so did not answer it with RST."""
-    return taken is not None and packet.takes_numbers and not after(packet.next_seq, taken)
+    """Whether an end had acknowledged a segment or what was sent after it, and so did not answer it with RST."""
+    if taken is None:
+        return False
+    # a keepalive has the last number again
+    return not after(packet.next_seq, taken) if packet.takes_numbers else after(taken - 1, packet.seq)
 
 
 def _answers(rst: Packet, packet: Packet) -> bool:

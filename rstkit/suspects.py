@@ -12,7 +12,7 @@ from .aborts import abort
 from .signs import Sign, signs
 from .tcp import Flags, after
 from .trace import Packet
-from .view import View, is_syn, is_syn_ack, latest
+from .view import DISORDER, View, is_syn, is_syn_ack, latest
 
 FIN_TIMEOUT = 60.0  # seconds; the default of tcp_fin_timeout
 SHORTEST_TIMEOUT = 1.0  # seconds; both it and TCP_LINGER2 are set in whole seconds
@@ -99,6 +99,8 @@ def _answer_to_syn_ack(view: View) -> Keys:
         return ("unknown-connection", "connect-aborted", "half-open-scan"), False
     if after(view.syn.next_seq - view.syn.length, trigger.ack) or after(trigger.ack, view.syn.next_seq):
         return ("unacceptable-ack", "connect-aborted"), True
+    if view.is_incomplete:
+        return _answer_to_nothing(view)
     if any(p.flags & Flags.ACK for p in view.sent):  # the handshake was over: this is a SYN ACK sent again
         return _answer_after_fin(view, trigger) if view.fin else _answer_without_fin(view, trigger)
     return (*_given_up(view), *(("unknown-connection",) if view.captured else ())), True
@@ -116,6 +118,8 @@ def _answer_while_connecting(view: View) -> Keys:
     """A RST without ACK flag from an end that has shown nothing but its SYN, and was shown no SYN ACK."""
     syn = view.syn
     assert syn is not None
+    if view.is_incomplete:
+        return _answer_to_nothing(view)
     if view.trigger:
         return ("unacceptable-ack", "unknown-connection"), True
     if view.rst.seq == syn.next_seq:  # what it answers acknowledged the SYN
@@ -127,6 +131,8 @@ def _handshake(view: View, packets: Sequence[Packet]) -> Keys:
     """A RST from an end that has shown nothing but its SYN ACK."""
     syn_ack, trigger, rst = view.syn_ack, view.trigger, view.rst
     assert syn_ack is not None
+    if view.lacks_sent:
+        return _answer_to_nothing(view)
     if rst.seq != syn_ack.next_seq:
         if view.captured and after(rst.seq, syn_ack.next_seq):  # it had sent what was not captured
             return _answer_to_nothing(view)
@@ -150,7 +156,9 @@ def _handshake(view: View, packets: Sequence[Packet]) -> Keys:
         keys += ["unknown-connection", "ack-to-listener"]
     if view.captured:
         keys += ["unknown-connection"]
-    if view.captured and not (first and trigger and not trigger.length):  # its FIN may not have been captured
+    if view.captured and (
+        view.is_incomplete or not (first and trigger and not trigger.length)
+    ):  # its FIN may be missing
         keys += ["data-after-close", "data-after-shutdown"]
     return tuple(keys or ["unknown-connection"]), clear
 
@@ -231,6 +239,8 @@ def _answer_without_fin(view: View, trigger: Packet) -> Keys:
         clear = clear and not view.may_hold_back
     elif view.captured:  # or may not have been captured
         keys += ["data-after-close", "data-after-shutdown"]
+    if not given_up and view.captured and view.unacknowledged and lost and view.at - lost[-1].sent >= SHORTEST_TIMEOUT:
+        keys += ["gave-up"]  # what it sent again may not have been captured
     keys += closings
     if view.idle >= IDLE:
         keys += ["state-lost", "injected"]
@@ -256,4 +266,8 @@ def _was_never_taken(view: View) -> bool:
 
 
 def _sent_again(view: View, packet: Packet) -> bool:
-    return sum((p.seq, p.next_seq) == (packet.seq, packet.next_seq) for p in view.sent) > 1
+    """Whether a segment went more than once: it was seen twice, or this end had sent what follows it before."""
+    twice = sum((p.seq, p.next_seq) == (packet.seq, packet.next_seq) for p in view.sent) > 1
+    return twice or any(
+        p.sent < packet.sent - DISORDER and not after(packet.next_seq, p.seq) for p in view.sent if not is_syn(p)
+    )

@@ -3,7 +3,7 @@
 Nothing here knows of causes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .tcp import Flags, after
@@ -13,6 +13,7 @@ _MAXIMUM_SEGMENT_SIZE, _WINDOW_SCALE = 2, 3  # kinds of option (RFC 9293, 3.2; R
 _DEFAULT_SEGMENT_SIZE = 536  # bytes, where none was announced (RFC 9293, 3.7.1)
 _ABOUT_TO_SEND = 0.05  # seconds that an end may take to send what it was kept from sending, at the most
 DISORDER = 0.001  # seconds by which a capture may have packets of the two directions out of order
+_NEAR = 1 << 20  # bytes that an end may have sent unseen; what is farther off is another connection's
 _SYN_ACK = Flags.SYN | Flags.ACK
 _NOT_PLAIN = Flags.SYN | Flags.FIN | Flags.RST
 
@@ -43,6 +44,21 @@ def latest(numbers: Iterable[int]) -> int | None:
     for number in numbers:
         highest = number if highest is None or after(number, highest) else highest
     return highest
+
+
+def _has_holes(packets: Sequence[Packet]) -> bool:
+    """Whether numbers are missing between those of an end's packets, whatever order these were captured in."""
+    numbered = [p for p in packets if p.seq or not p.flags & Flags.RST]  # a RST that answers a SYN has none
+    if not numbered:
+        return False
+    base = numbered[0].seq
+    apart = sorted(((p.seq - base + 2**31) % 2**32, p.next_seq - p.seq) for p in numbered)
+    reached = apart[0][0]
+    for seq, length in apart:
+        if seq > reached:
+            return True
+        reached = max(reached, seq + length % 2**32)
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +124,19 @@ class View:
         return all(p.source == self.rst.source for p in self.conversation)
 
     @property
+    def lacks_sent(self) -> bool:
+        """Whether the other end acknowledged more than this end was seen to send: some of it was not captured."""
+        acks = (p.ack for p in self.conversation if p.source != self.rst.source and p.flags & Flags.ACK)
+        return self.captured and any(0 < (ack - self.next_to_send) % 2**32 < _NEAR for ack in acks)
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether the numbers of the packets show that some of either end were not captured."""
+        ends = (self.rst.source, self.rst.destination)
+        holes = (_has_holes([p for p in self.conversation if p.source == end]) for end in ends)
+        return self.lacks_sent or (self.captured and any(holes))
+
+    @property
     def answered(self) -> bool:
         """Whether this end had sent data."""
         return any(p.length for p in self.sent)
@@ -136,7 +165,10 @@ class View:
             return self.syn_ack.ack
         if self.syn:  # the ACK that ends the handshake
             plain = (p.ack for p in self.sent if p.flags & Flags.ACK and p.seq == self.syn.next_seq and not p.length)
-            return next(plain, None)
+            first = next(plain, None)
+            for packet in self.before:  # it may be an ACK of data
+                first = packet.seq if first is not None and after(first, packet.seq) else first
+            return first
         return None
 
     @property

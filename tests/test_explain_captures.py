@@ -129,6 +129,52 @@ def test_keepalives_to_an_end_that_waited_in_fin_wait2() -> None:
     assert reset.trigger.number == 8
 
 
+# --- captures that miss packets --------------------------------------------------------------
+
+SYNS = "c S 0 0 0 0.0\n s S. 0 1 0 0.01\n"
+PROBED = f"{HANDSHAKE} c P. 1 1 5 0.03\n s . 1 6 0 0.05\n s . 0 6 0 1.1\n c . 6 1 0 1.101"
+
+
+@pytest.mark.parametrize(
+    ("timeline", "cause", "confidence"),
+    [
+        # the SYN ACK: the server may have closed its listener
+        ("c S 0 0 0 0.0\n c . 1 1 0 0.02\n c P. 1 1 1 0.03\n s . 1 2 0 0.031\n s R. 1 2 0 0.5", "listener-closed", ""),
+        # the SYN ACK and the first ACK: that of data is none of the handshake
+        ("c S 0 0 0 0.0\n s . 1 1 900 0.01\n c . 1 901 0 0.02\n c R. 1 901 0 0.03", "unread-data", ""),
+        # the second of three keepalive probes
+        (f"{PROBED}\n c . 6 1 0 2.14\n s . 0 6 0 3.15\n c . 6 1 0 3.1505\n s R. 1 6 0 4.17", "keepalive-timeout", ""),
+        # all that the client sent after its SYN: the server acknowledges its FIN
+        ("c S 0 0 0 0.0\n s P. 1 2 900 0.02\n c R 2 0 0 0.021", "data-after-close", "ambiguous"),
+        (f"{SYNS} c R 1 0 0 0.04\n s . 6 2 0 0.06\n c R 2 0 0 0.061", "data-after-close", "ambiguous"),
+        # the data that came too late: the client's RST comes after it
+        (f"{SYNS} c . 1 1 0 0.02\n c R. 2 1 0 0.03\n s R 1 0 0 0.031", "data-after-close", "ambiguous"),
+        # all that the server sent but its RST
+        ("c S 0 0 0 0.0\n s R. 1 1 0 0.02", "linger-zero", "likely"),
+        # what the server sent again, but for once
+        (f"{HANDSHAKE} c P. 1 1 5 0.03\n s P. 1 6 4 0.031\n s . 5 6 0 0.91\n c P. 1 1 5 1.8\n s R 1 0 0 1.81", "gave-up", ""),
+    ],
+)  # fmt: skip
+def test_what_may_be_among_the_packets_that_are_missing(timeline: str, cause: str, confidence: str) -> None:
+    reset = explain(capture_of(timeline))[-1 if "c R. 2" in timeline else 0]
+    assert cause in keys(reset)
+    assert reset.confidence == confidence or not confidence
+
+
+def test_a_whole_capture_needs_no_packets_that_are_missing() -> None:
+    full = only(capture_of(f"{SYNS} c . 1 1 0 0.02\n s R 1 0 0 0.021"))
+    assert keys(full)[0] == "accept-queue-overflow"
+    assert "data-after-close" not in keys(full)
+
+
+def test_an_answer_is_to_what_came_last() -> None:
+    """All that came had been acknowledged, and some of it came again just before the RST."""
+    again = f"{HANDSHAKE} c P. 1 1 5 0.03\n s P. 1 6 4 0.031\n c P. 1 1 5 1.8\n s R 1 0 0 1.81"
+    reset = only(capture_of(again))
+    assert reset.trigger is not None
+    assert reset.trigger.number == 6
+
+
 # --- clients in a hurry --------------------------------------------------------------------
 
 ANSWERED = f"{HANDSHAKE} c P. 1 1 5 0.03\n s P. 1 6 900 0.04\n s F. 901 6 0 0.041"
