@@ -139,7 +139,7 @@ PROBED = f"{HANDSHAKE} c P. 1 1 5 0.03\n s . 1 6 0 0.05\n s . 0 6 0 1.1\n c . 6 
     ("timeline", "cause", "confidence"),
     [
         # the SYN ACK: the server may have closed its listener
-        ("c S 0 0 0 0.0\n c . 1 1 0 0.02\n c P. 1 1 1 0.03\n s . 1 2 0 0.031\n s R. 1 2 0 0.5", "listener-closed", ""),
+        ("c S 0 0 0 0.0\n c . 1 1 0 0.02\n c P. 1 1 1 0.03\n s . 1 2 0 0.04\n s R. 1 2 0 0.5", "listener-closed", ""),
         # the SYN ACK and the first ACK: that of data is none of the handshake
         ("c S 0 0 0 0.0\n s . 1 1 900 0.01\n c . 1 901 0 0.02\n c R. 1 901 0 0.03", "unread-data", ""),
         # the second of three keepalive probes
@@ -152,7 +152,7 @@ PROBED = f"{HANDSHAKE} c P. 1 1 5 0.03\n s . 1 6 0 0.05\n s . 0 6 0 1.1\n c . 6 
         # all that the server sent but its RST
         ("c S 0 0 0 0.0\n s R. 1 1 0 0.02", "linger-zero", "likely"),
         # what the server sent again, but for once
-        (f"{HANDSHAKE} c P. 1 1 5 0.03\n s P. 1 6 4 0.031\n s . 5 6 0 0.91\n c P. 1 1 5 1.8\n s R 1 0 0 1.81", "gave-up", ""),
+        (f"{HANDSHAKE} c P. 1 1 5 0.03\n s P. 1 6 4 0.031\n c P. 1 1 5 1.8\n s R 1 0 0 1.81", "gave-up", ""),
     ],
 )  # fmt: skip
 def test_what_may_be_among_the_packets_that_are_missing(timeline: str, cause: str, confidence: str) -> None:
