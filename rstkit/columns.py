@@ -1,7 +1,7 @@
 """Columns of TCP: the header fields of many packets at once, from the bytes of a piece of a capture.
 
 Which headers come before TCP's: Ethernet (with any stack of VLAN tags), Linux cooked v1 and v2,
-BSD null and loop, raw IP; IPv4 with options, IPv6 with extension headers (RFC 8200, 4).
+BSD null and loop, raw IP; IPv4 with options, IPv6 with extension headers (RFC 8200, 4); tunnels.
 """
 
 from dataclasses import dataclass, fields
@@ -11,11 +11,10 @@ import numpy.typing as npt
 
 from .packets import AUTHENTICATION, EXTENSIONS, FRAGMENT, TCP
 from .pieces import Ints, Piece, rows, values
+from .tunnels import IPV4, IPV6, inner, u16, untag, version
 
-_NULL, _ETHERNET, _RAW, _LOOP, _COOKED, _COOKED2, _IPV4, _IPV6 = 0, 1, (12, 14, 101), 108, 113, 276, 228, 229
-_VLANS = (0x8100, 0x88A8, 0x9100)
-_TYPES = {4: 0x0800, 6: 0x86DD}  # ethertypes
-_MOST_EXTENSIONS, _MOST_TAGS = 8, 4
+_NULL, _ETHERNET, _LOOP, _COOKED, _COOKED2, _RAW = 0, 1, 108, 113, 276, (12, 14, 101, 228, 229)
+_MOST_EXTENSIONS, _MOST_LAYERS = 8, 4  # the latter of IP, one in a tunnel through another
 _HEADER = 20  # bytes of TCP's header without options
 
 UInts = npt.NDArray[np.uint64]
@@ -67,11 +66,18 @@ def segments(piece: Piece, first: int, odd: Odd) -> Segments:
     odd.unknown += int((piece.links < 0).sum())
     tcp, total = np.full(len(at), -1, np.int64), np.zeros(len(at), np.int64)
     source, destination = np.zeros(len(at), np.uint64), np.zeros(len(at), np.uint64)
-    for read, kind in ((_ipv4, 0x0800), (_ipv6, 0x86DD)):
-        which = np.flatnonzero(types == kind)
-        if which.size:
-            told = read(piece.data, at[which], ends[which], odd)
-            tcp[which], total[which], source[which], destination[which] = told
+    for _ in range(_MOST_LAYERS):
+        for read, kind in ((_ipv4, IPV4), (_ipv6, IPV6)):
+            which = np.flatnonzero(types == kind)
+            if which.size:
+                told = read(piece.data, at[which], ends[which], odd)
+                tcp[which], total[which], source[which], destination[which] = told
+        types[tcp >= 0] = 0
+        rest = np.flatnonzero(types)
+        if not rest.size:
+            break
+        at[rest], types[rest] = inner(piece.data, at[rest], types[rest])
+        types[at >= ends] = 0
     found = np.flatnonzero(tcp >= 0)
     whole = tcp[found] + _HEADER <= ends[found]
     odd.cut += int((~whole).sum())
@@ -110,30 +116,19 @@ def _network(piece: Piece) -> tuple[Ints, Ints]:
             skip, kind = 20, 0
         elif link in (_NULL, _LOOP):
             skip, kind = 4, -1
-        elif link in (*_RAW, _IPV4, _IPV6):
+        elif link in _RAW:
             skip, kind = 0, -1
         else:
             piece.links[which] = -1
             continue
         at[which] = starts + skip
         if kind >= 0:
-            types[which] = _u16(rows(piece.data, starts + kind, 2))
-            _untag(piece.data, at, types, which)
+            types[which] = u16(rows(piece.data, starts + kind, 2))
+            untag(piece.data, at, types, which)
         else:  # the first four bits of an IP header are its version
-            version = rows(piece.data, at[which], 1)[:, 0] >> 4
-            types[which] = np.select([version == v for v in _TYPES], list(_TYPES.values()), 0)
+            types[which] = version(rows(piece.data, at[which], 1)[:, 0])
     types[at >= piece.starts + piece.captured] = 0
     return at, types
-
-
-def _untag(data: memoryview, at: Ints, types: Ints, which: Ints) -> None:
-    """Step over VLAN tags, one or several (IEEE 802.1Q, 802.1ad)."""
-    for _ in range(_MOST_TAGS):
-        which = which[np.isin(types[which], _VLANS)]
-        if not which.size:
-            return
-        types[which] = _u16(rows(data, at[which] + 2, 2))
-        at[which] += 4
 
 
 def _ipv4(data: memoryview, at: Ints, ends: Ints, odd: Odd) -> tuple[Ints, Ints, UInts, UInts]:
@@ -141,11 +136,11 @@ def _ipv4(data: memoryview, at: Ints, ends: Ints, odd: Odd) -> tuple[Ints, Ints,
     head = rows(data, at, 20)
     size = (head[:, 0] & 15).astype(np.int64) * 4
     good = (head[:, 0] >> 4 == 4) & (size >= 20) & (at + size <= ends) & (head[:, 9] == TCP)
-    fragment = _u16(head[:, 6:8]) & 0x3FFF  # where it lies in the whole, and whether more comes
+    fragment = u16(head[:, 6:8]) & 0x3FFF  # where it lies in the whole, and whether more comes
     odd.fragments += int((good & (fragment > 0)).sum())
     good &= fragment & 0x1FFF == 0
     addresses = head[:, 12:20].copy().view(">u4").astype(np.uint64)
-    total = _u16(head[:, 2:4])
+    total = u16(head[:, 2:4])
     total = np.where(total == 0, ends - at, total)  # the network card is to cut it into segments (TSO)
     return np.where(good, at + size, -1), total, addresses[:, 0], addresses[:, 1]
 
@@ -161,19 +156,15 @@ def _ipv6(data: memoryview, at: Ints, ends: Ints, odd: Odd) -> tuple[Ints, Ints,
         extension = rows(data, tcp[more], 8)
         of, length = kind[more], extension[:, 1].astype(np.int64)
         fragment = of == FRAGMENT
-        partial = fragment & (_u16(extension[:, 2:4]) & 0xFFF9 > 0)
+        partial = fragment & (u16(extension[:, 2:4]) & 0xFFF9 > 0)
         odd.fragments += int(partial.sum())
-        good[more] &= ~(fragment & (_u16(extension[:, 2:4]) & 0xFFF8 > 0))
+        good[more] &= ~(fragment & (u16(extension[:, 2:4]) & 0xFFF8 > 0))
         tcp[more] += np.select([fragment, of == AUTHENTICATION], [8, (length + 2) * 4], (length + 1) * 8)
         kind[more] = extension[:, 0]
         good &= tcp <= ends
     words = head[:, 8:40].copy().view(">u8").astype(np.uint64)
     source, destination = (_mixed(words[:, i] + _mixed(words[:, i + 1] ^ _KEYED)) for i in (0, 2))
-    return np.where(good & (kind == TCP), tcp, -1), _u16(head[:, 4:6]) + 40, source, destination
-
-
-def _u16(pair: npt.NDArray[np.uint8]) -> Ints:
-    return pair[:, 0].astype(np.int64) << 8 | pair[:, 1]
+    return np.where(good & (kind == TCP), tcp, -1), u16(head[:, 4:6]) + 40, source, destination
 
 
 def _mixed(values: UInts) -> UInts:

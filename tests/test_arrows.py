@@ -40,7 +40,7 @@ SERVE = {
         "view",
         "witnesses",
     },
-    "captures": {"blocks", "columns", "packets", "pieces", "records", "shapes", "sorting", "streams"},
+    "captures": {"blocks", "columns", "packets", "pieces", "records", "shapes", "sorting", "streams", "tunnels"},
     "findings": {"grouping"},
     "diagram": {"beside", "dissect", "drawing", "layers", "sheet", "theme", "timeline"},
     "text": {"contrast", "strands", "words"},
@@ -53,7 +53,18 @@ FLOOR |= {name: FLOOR[served] for served, names in SERVE.items() for name in nam
 
 # Packages beyond the standard library, and who may import them when loaded.
 FOREIGN = {
-    "numpy": {"annotate", "blocks", "captures", "columns", "pieces", "records", "shapes", "sorting", "streams"},
+    "numpy": {
+        "annotate",
+        "blocks",
+        "captures",
+        "columns",
+        "pieces",
+        "records",
+        "shapes",
+        "sorting",
+        "streams",
+        "tunnels",
+    },
     "plotly": {"diagram", "layers"},
     "ipywidgets": {"panel", "predict", "browse", "table"},
     "traitlets": {"panel"},
