@@ -81,7 +81,10 @@ class Records:
                 return self._pcap(window, order, _MAGICS[magic])
         if head == struct.pack("<I", SECTION):
             return Blocks(window, self._damaged).pieces()
-        raise TraceError(f"{self.path} is no capture: it begins neither like pcap nor like pcapng.")
+        raise TraceError(
+            f"{self.path} is no capture in pcap or pcapng, as it is or compressed by gzip. Wireshark's editcap makes "
+            f"one of other captures: editcap OTHER NEW.pcapng."
+        )
 
     def _damaged(self, what: str, at: int) -> None:
         self.told.append(f"The file is damaged at byte {at:,}: {what}. What comes after that is not read.")
