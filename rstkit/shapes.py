@@ -28,6 +28,7 @@ _ROUND_TRIPS = np.array([1e-9, 0.01])  # seconds: none is known; and what can be
 _NOT_LATE = 1  # seconds from one packet to the next in which nothing happened
 _WINDOWS = np.array([1 << bit for bit in range(12)])  # as they stand in headers: a small one may stop its sender
 _USUAL_WINDOW = 128
+_NEAR = 1 << 20  # numbers that are farther apart are of two connections, as in `rstkit.view`
 _IDS = 2_000  # IP ids that a host may use up between two packets, as in `rstkit.signs`
 
 
@@ -125,7 +126,7 @@ def _gone_by(streams: Streams, passed: Bools) -> Ints:
 def _ranks(streams: Streams, kept: Bools) -> Iterator[Ints]:
     """Seq, next seq and ack of the packets that are kept, by their order in the stream that they count.
 
-    Numbers that follow each other are told from those that are farther apart; -1 where there is none.
+    Numbers that follow each other are told from those that are farther apart, or very far; -1 where there is none.
     """
     whose = [
         (streams.seq, streams.in_stream, 0),
@@ -138,7 +139,8 @@ def _ranks(streams: Streams, kept: Bools) -> Iterator[Ints]:
     order = np.lexsort((values, stream))
     values, stream = values[order], stream[order]
     same = np.diff(stream, prepend=-1) == 0
-    total = np.cumsum(np.where(same, np.minimum(np.diff(values, prepend=0), 2), 0))
+    gaps = np.diff(values, prepend=0)
+    total = np.cumsum(np.where(same, np.minimum(gaps, 2) + (gaps >= _NEAR), 0))
     begin = np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))
     ranks = np.empty_like(total)
     ranks[order] = total - total[begin]

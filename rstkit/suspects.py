@@ -156,9 +156,8 @@ def _handshake(view: View, packets: Sequence[Packet]) -> Keys:
         keys += ["unknown-connection", "ack-to-listener"]
     if view.captured:
         keys += ["unknown-connection"]
-    if view.captured and (
-        view.is_incomplete or not (first and trigger and not trigger.length)
-    ):  # its FIN may be missing
+    plain = first and trigger and not trigger.length
+    if view.captured and (view.is_incomplete or not plain):  # its FIN may not have been captured
         keys += ["data-after-close", "data-after-shutdown"]
     return tuple(keys or ["unknown-connection"]), clear
 

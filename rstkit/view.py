@@ -48,7 +48,8 @@ def latest(numbers: Iterable[int]) -> int | None:
 
 def _has_holes(packets: Sequence[Packet]) -> bool:
     """Whether numbers are missing between those of an end's packets, whatever order these were captured in."""
-    numbered = [p for p in packets if p.seq or not p.flags & Flags.RST]  # a RST that answers a SYN has none
+    # a RST that answers has another's number, or none
+    numbered = [p for p in packets if not p.flags & Flags.RST or (p.flags & Flags.ACK and p.seq)]
     if not numbered:
         return False
     base = numbered[0].seq

@@ -357,6 +357,19 @@ def test_long_connections_in_which_nothing_happened_are_alike(
     assert not alike or told[0] == told[1]
 
 
+@pytest.mark.parametrize(("ahead", "alike"), [(700, True), (900_000_000, False)])
+def test_an_ack_of_another_connection_makes_another_shape(tmp_path: Path, ahead: int, alike: bool) -> None:
+    """What is acknowledged may be bytes that were not captured, but not so many."""
+    found = [
+        [to(SYN, 7, port=port), back(ACK, 50, 8 + more, port=port), to(RST, 8 + more, port=port)]
+        for port, more in ((8, 500), (9, ahead))
+    ]
+    one, another = written(tmp_path, pcap(sent(*found[0], *found[1]))).reset_connections
+    assert (one.shape == another.shape) is alike
+    causes = [explain(connection.trace())[0].cause.key for connection in (one, another)]
+    assert causes == (["unknown-connection"] * 2 if alike else ["unknown-connection", "unacceptable-ack"])
+
+
 def test_which_end_is_called_the_client_belongs_to_the_shape(tmp_path: Path) -> None:
     """Without a SYN it is told by the ports."""
     rst = [to(ACK, 5, 9, port=50_000), back(RST, 9, 0, port=50_000)]
