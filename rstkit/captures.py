@@ -26,7 +26,7 @@ from .sorting import Sorting, is_syn
 from .tcp import Endpoint, Flags
 from .trace import Packet, Trace
 
-_SYN = int(Flags.SYN)
+_SYN, _RST = int(Flags.SYN), int(Flags.RST)
 _HEADERS = 140  # bytes in which both ends of a packet stand, but for extraordinary extension headers
 _SPAN, _SEVERAL = 1 << 16, 8  # bytes of the file that are read at once where so many headers lie in them
 _SERVICES = 1024  # ports below are servers'
@@ -49,6 +49,7 @@ class Connection:
     _capture: "Capture" = field(repr=False)
     _begin: int = field(repr=False)  # its rows of the columns, in order of time
     _end: int = field(repr=False)
+    _rst: int = field(repr=False)
     _flip: bool = field(repr=False)  # the direction in which the client sends, as the columns have it
 
     @property
@@ -60,6 +61,11 @@ class Connection:
     def last(self) -> float:
         """When the last packet was captured, in seconds since 1970."""
         return float(self._capture.columns.times[self._end - 1]) / 1e9
+
+    @property
+    def reset(self) -> float:
+        """When the first RST was captured, in seconds since 1970."""
+        return float(self._capture.columns.times[self._rst]) / 1e9
 
     @property
     def frames(self) -> tuple[int, ...]:
@@ -149,8 +155,9 @@ class Capture:
         ends = [*begins[1:], len(self.columns.keys)][: len(begins)]
         told = shapes(self.columns, begins, ends, self.heads_of)
         syns, any_syns = self._firsts(is_syn(self.columns.flags)), self._firsts(self.columns.flags & _SYN > 0)
-        found = list(zip(begins, ends, syns, any_syns, strict=True))
-        rows = [syn if syn < end else any_syn if any_syn < end else begin for begin, end, syn, any_syn in found]
+        resets = self._firsts(self.columns.flags & _RST > 0)
+        found = list(zip(begins, ends, syns, any_syns, resets, strict=True))
+        rows = [syn if syn < end else any_syn if any_syn < end else begin for begin, end, syn, any_syn, _ in found]
         heads = map(bytes, self.heads_of(np.array(rows, np.int64), _HEADERS))
         return tuple(map(self._connection, found, self._counts.tolist(), told, rows, heads))
 
@@ -159,9 +166,11 @@ class Capture:
         rows = np.where(which, np.arange(len(which)), len(which))
         return np.minimum.reduceat(rows, self._begins).tolist() if len(rows) else []
 
-    def _connection(self, of: tuple[int, int, int, int], count: int, shape: bytes, row: int, head: bytes) -> Connection:
-        """One connection: where it begins and ends, its first SYN of each kind, and the packet that tells its ends."""
-        begin, end, syn, any_syn = of
+    def _connection(
+        self, of: tuple[int, int, int, int, int], count: int, shape: bytes, row: int, head: bytes
+    ) -> Connection:
+        """One connection: where it begins and ends, its first SYNs and RST, and the packet that tells its ends."""
+        begin, end, syn, any_syn, rst = of
         try:
             source, destination = endpoints(head)
         except struct.error:  # they stand behind long extension headers
@@ -171,7 +180,7 @@ class Capture:
         client, server = (destination, source) if from_server else (source, destination)
         flip = bool(self.columns.flips[row]) ^ from_server
         shape += b"client" if self.columns.flips[begin] == flip else b"server"  # whose packet is the first
-        return Connection(client, server, complete, shape, count, self, begin, end, flip)
+        return Connection(client, server, complete, shape, count, self, begin, end, rst, flip)
 
 
 def read(path: str | Path, progress: Callable[[float], None] | None = None) -> Capture:
@@ -189,6 +198,8 @@ def read(path: str | Path, progress: Callable[[float], None] | None = None) -> C
                 least, most = int(piece.times.min()), int(piece.times.max())
                 span = (min(span[0], least), max(span[1], most)) if packets else (least, most)
             packets += len(piece.starts)
+        if _kinds(odd) and odd.unknown == packets:
+            raise TraceError(f"{path}: all packets came over a link of a kind that rstkit cannot read{_kinds(odd)}.")
         capture = Capture(path, records.content(), sorting, packets, span)
     except BaseException:
         records.close()
@@ -207,7 +218,13 @@ def _odd(odd: Odd) -> Iterator[str]:
         told = _packets(odd.malformed, "has a TCP header of a wrong length", "have TCP headers of a wrong length")
         yield f"{told}: left out, as a receiver drops them."
     if odd.unknown:
-        yield f"{_packets(odd.unknown, 'came', 'came')} over a link of a kind that rstkit cannot read: left out."
+        told = _packets(odd.unknown, "came", "came")
+        yield f"{told} over a link of a kind that rstkit cannot read{_kinds(odd)}: left out."
+
+
+def _kinds(odd: Odd) -> str:
+    numbers = ", ".join(str(link) for link in sorted(odd.links) if link >= 0)
+    return f" (LINKTYPE {numbers})" if numbers else ""
 
 
 def _packets(count: int, one: str, more: str) -> str:

@@ -281,7 +281,8 @@ _ALL = (
         errno="",
         production="Many ports or many hosts asked by one address, each with one SYN that has few options or none "
         "(nmap -sS, masscan). The server's program never hears of it.",
-        remedy="See whose address it is. A port that should not be found belongs behind a firewall.",
+        remedy="See whose address it is. A load balancer that asks one port again and again does no harm; a port that "
+        "should not be found belongs behind a firewall.",
     ),
     Cause(
         key="unknown-connection",

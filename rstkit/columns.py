@@ -4,7 +4,7 @@ Which headers come before TCP's: Ethernet (with any stack of VLAN tags), Linux c
 BSD null and loop, raw IP; IPv4 with options, IPv6 with extension headers (RFC 8200, 4); tunnels.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,7 @@ class Odd:
     cut: int = 0
     malformed: int = 0
     unknown: int = 0
+    links: set[int] = field(default_factory=set)  # the unknown types
 
 
 def joined(parts: list[Segments]) -> Segments:
@@ -61,9 +62,8 @@ def joined(parts: list[Segments]) -> Segments:
 
 def segments(piece: Piece, first: int, odd: Odd) -> Segments:
     """The TCP segments of a piece; ``first`` is the number of its first frame."""
-    at, types = _network(piece)
+    at, types = _network(piece, odd)
     ends = piece.starts + piece.captured
-    odd.unknown += int((piece.links < 0).sum())
     tcp, total = np.full(len(at), -1, np.int64), np.zeros(len(at), np.int64)
     source, destination = np.zeros(len(at), np.uint64), np.zeros(len(at), np.uint64)
     for _ in range(_MOST_LAYERS):
@@ -102,7 +102,7 @@ def segments(piece: Piece, first: int, odd: Odd) -> Segments:
     )
 
 
-def _network(piece: Piece) -> tuple[Ints, Ints]:
+def _network(piece: Piece, odd: Odd) -> tuple[Ints, Ints]:
     """Where each packet's network layer begins, and its ethertype; 0 where it is not known."""
     at, types = piece.starts.copy(), np.zeros(len(piece.starts), np.int64)
     for link in values(piece.links):
@@ -119,7 +119,8 @@ def _network(piece: Piece) -> tuple[Ints, Ints]:
         elif link in _RAW:
             skip, kind = 0, -1
         else:
-            piece.links[which] = -1
+            odd.unknown += len(which)
+            odd.links.add(link)
             continue
         at[which] = starts + skip
         if kind >= 0:

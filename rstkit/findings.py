@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .captures import Capture, Connection
 
 _KEPT = 50_000  # packets whose explanations are kept until the examples are chosen
+_REFUSALS = ("no-listener", "firewall-reject")
 _ON_THE_WAY = ("firewall-reject", "injected")  # made by a device in another's name
 
 
@@ -54,12 +55,12 @@ class Finding:
 
     @property
     def first(self) -> float:
-        """When the first of the connections ended, in seconds since 1970."""
-        return self.occurrences[0].connection.last
+        """When the first of the connections was reset, in seconds since 1970."""
+        return self.occurrences[0].connection.reset
 
     @property
     def last(self) -> float:
-        return self.occurrences[-1].connection.last
+        return self.occurrences[-1].connection.reset
 
     @property
     def clients(self) -> tuple[str, ...]:
@@ -89,7 +90,7 @@ class Finding:
         clients, servers = several(self.clients, "client"), _services(self.servers)
         if self.sender == "server":
             return f"{servers} {verb} {connections} from {clients}."
-        return f"{clients[0].upper()}{clients[1:]} {verb} {connections} to {servers}."
+        return f"{clients[0].upper()}{clients[1:]} {verb} {connections} to {servers.rstrip(',')}."
 
     @property
     def why(self) -> str:
@@ -109,7 +110,7 @@ class Finding:
     def next(self) -> str:
         """What to do."""
         remedy = self.reset.remedy
-        if self.harm == "probed":
+        if self.harm == "probed" and self.cause.key in _REFUSALS:
             return "Refusing is right: nothing, if you know who does it."
         if self.harm == "harmless" and not remedy.startswith("Harmless"):
             return f"Harmless: nothing was lost.{f' {remedy}' if remedy != 'None needed.' else ''}"
@@ -150,8 +151,9 @@ def findings(capture: "Capture", progress: Callable[[float], None] | None = None
     whole = len(capture.reset_connections)
     for number, connection in enumerate(capture.reset_connections):
         if connection.shape not in told:
-            resets = explain(connection.trace())
-            told[connection.shape] = [tell(reset) for reset in resets]
+            trace = connection.trace()
+            resets = explain(trace)
+            told[connection.shape] = [tell(reset, trace) for reset in resets]
             if (room := room - connection.count) > 0:
                 kept[connection] = resets
         shares = (0, connection.server), (1, connection.client.address), (2, connection.server.address)
@@ -194,7 +196,7 @@ def several(names: Sequence[object], noun: str, most: int = 3) -> str:
 
 def _finding(group: list[Seen], explained: "dict[Connection, list[Reset]]", harm: str = "") -> Finding:
     """A finding of resets of one cause, whose harm is that of the worst; the example is of the commonest shape."""
-    group.sort(key=lambda seen: seen.occurrence.connection.last)
+    group.sort(key=lambda seen: seen.occurrence.connection.reset)
     (shape, place), _ = Counter((s.occurrence.connection.shape, s.occurrence.place) for s in group).most_common(1)[0]
     example = next(s.occurrence for s in group if (s.occurrence.connection.shape, s.occurrence.place) == (shape, place))
     told = group[0].told

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .explain import Reset, explain
 from .tcp import Flags
+from .trace import Trace
 
 if TYPE_CHECKING:
     from .captures import Connection
@@ -38,6 +39,7 @@ _HARM = {
 PROBES = ("no-listener", "firewall-reject", "connect-aborted", "half-open-scan")  # what a scan's SYNs get
 MANY, _HARDLY = 10, 2  # so many ports or hosts that one client tried, each no more often, make a scan
 _GROUPS = 8  # groups of one cause by service, server or client; what is left after them makes one more
+_IN_FLIGHT = 1.0  # seconds that packets which were sent before a RST may take
 _KEEPALIVE = 1  # bytes that a keepalive may carry, which no program sent
 
 
@@ -68,19 +70,33 @@ class Seen(NamedTuple):
     shares: tuple[tuple[int, object], ...]  # what it may have in common with others
 
 
-def tell(reset: Reset) -> Told:
+def tell(reset: Reset, trace: Trace) -> Told:
+    """What is kept of the explanation of a reset of this trace."""
     alternatives = tuple(cause.key for cause in reset.alternatives)
-    return Told(reset.cause.key, reset.confidence, reset.sender, alternatives, _harm(reset))
+    return Told(reset.cause.key, reset.confidence, reset.sender, alternatives, _harm(reset, trace))
 
 
-def _harm(reset: Reset) -> str:
+def _harm(reset: Reset, trace: Trace) -> str:
     """What a reset did; data that provokes one is data that nobody reads."""
     harm, trigger = _HARM.get(reset.cause.key, "cut off"), reset.trigger
+    if reset.remedy.startswith("Harmless") or _went_on(reset, trace):
+        return "harmless"
+    if harm == "data loss" and not any(p.length and not p.flags & Flags.RST for p in trace.packets):
+        return (
+            "harmless" if reset.sender == "client" else "cut off"
+        )  # a client that only looks whether somebody answers
     if trigger and trigger.length > _KEEPALIVE and not trigger.flags & Flags.SYN and harm != "harmless":
         return "data loss"
-    if harm == "refused" and trigger and not trigger.flags & Flags.SYN:  # a firewall may reject at any time
+    if harm == "refused" and trigger and trigger.flags & (Flags.SYN | Flags.ACK) == Flags.ACK:  # in mid-connection
         return "cut off"
     return harm
+
+
+def _went_on(reset: Reset, trace: Trace) -> bool:
+    """Whether both ends went on as if the RST had not come: then one did not accept it, or it did not arrive."""
+    late = max(packet.sent for packet in reset.packets) + _IN_FLIGHT
+    later = (p for p in trace.packets if p.sent > late and not p.flags & (Flags.SYN | Flags.RST))
+    return {reset.packet.source, reset.packet.destination} <= {packet.source for packet in later}
 
 
 def scans(group: list[Seen]) -> tuple[list[list[Seen]], list[Seen]]:

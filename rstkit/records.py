@@ -50,7 +50,7 @@ class Records:
         """
         try:
             if not stat.S_ISREG(self.path.stat().st_mode):
-                raise TraceError(f"{self.path} is no file. Name a pcap or pcapng file.")
+                raise TraceError(f"{self.path} is no file on disk. Name a pcap or pcapng file; save a stream as one.")
             file = self._content = self.path.open("rb")
             size = max(self.path.stat().st_size, 1)
             compressed = file.read(2) == _GZIP
@@ -100,13 +100,15 @@ class Records:
             if starts.size:
                 headers = rows(window.data, starts, 16).view(order + "u4").astype(np.int64)
                 ends = starts + 16 + headers[:, 2]
-                wrong = np.flatnonzero(headers[:, 2] > MOST)
+                empty = headers.max(axis=1) == 0
+                wrong = np.flatnonzero((headers[:, 2] > MOST) | empty)
                 whole = int(wrong[0]) if wrong.size else len(starts) - int(ends[-1] > window.filled)
                 position = int(starts[whole] if whole < len(starts) else ends[-1])
                 if whole:
                     yield _piece(window, starts[:whole] + 16, headers[:whole], unit, link)
                 if wrong.size:
-                    self._damaged("a packet claims an impossible length", window.base + position)
+                    what = "zeros follow" if empty[wrong[0]] else "a packet claims an impossible length"
+                    self._damaged(what, window.base + position)
                     return
             if not window.advance(position):
                 if window.filled:

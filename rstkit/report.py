@@ -36,11 +36,13 @@ def summary(capture: "Capture", found: Sequence[Finding]) -> list[str]:
     lines += [_line(f"! {text}", "  ") for text in capture.told]
     resets = len(capture.reset_connections)
     if not capture.packets:
-        lines.append("There is no packet in it.")
+        lines.append("No packet could be read." if capture.told else "There is no packet in it.")
     elif not capture.segments:
-        lines.append("There is no TCP in it, so nothing to explain: see what the capture's filter let through.")
+        what = "no TCP in what could be read" if capture.told else "no TCP in it"
+        lines.append(f"There is {what}, so nothing to explain: see what the capture's filter let through.")
     elif not resets:
-        lines.append("No connection was reset: there is no RST in it.")
+        what = "no RST in what could be read" if capture.told else "no RST in it"
+        lines.append(f"No connection was reset: there is {what}.")
     elif not found:
         lines.append(f"{_count(capture.resets, 'RST')}, of which too little was captured to tell anything.")
     else:
@@ -60,7 +62,7 @@ def as_json(capture: "Capture", found: Sequence[Finding]) -> dict[str, Any]:
     worst first. Each has ``cause`` (its key in the catalogue), ``title``, ``confidence`` (likely or
     ambiguous), ``alternatives`` (keys), ``harm`` (`rstkit.grouping.HARMS`), ``sender`` (of the RSTs: client
     or server), ``clients`` (addresses) and ``servers`` (address and port; both busiest first), ``count`` (of
-    resets), ``first`` and ``last`` (when the connections ended), ``who``, ``why``, ``evidence`` (text, and
+    resets), ``first`` and ``last`` (when the connections were reset), ``who``, ``why``, ``evidence`` (text, and
     frame: a number or null), ``remedy``, ``check`` (empty where there is nothing to do), ``example`` (one
     connection, with ``rst``, the frames of its RST and the repeats, and ``trigger``, the frame that
     provoked it, or null) and ``connections`` (all of them, in order of time).

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from rstkit.captures import Capture, read
+from rstkit.errors import TraceError
 from rstkit.explain import explain
+from rstkit.findings import findings
 from rstkit.lab import Lab
 from rstkit.trace import Trace
 
@@ -276,6 +278,32 @@ def test_a_flood_of_syns_alike_and_of_rsts_takes_no_time(tmp_path: Path) -> None
     assert time.monotonic() - began < 20
     assert capture.connections == 20_001
     assert (connection.count, len(connection.frames)) == (50_001, 1_001)
+
+
+@pytest.mark.parametrize("zeros", [16, 24, 5000])
+def test_a_file_that_goes_on_with_zeros(tmp_path: Path, zeros: int) -> None:
+    """As after a crash, on a disk whose blocks had been reserved."""
+    capture = written(tmp_path, pcap(sent(*ABORTED)) + bytes(zeros))
+    assert (capture.packets, capture.resets) == (5, 1)
+    assert capture.last - capture.first < 1
+    assert "zeros follow" in capture.told[0]
+
+
+def test_a_kind_of_link_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match=r"all packets came over a link .* \(LINKTYPE 127\)"):
+        written(tmp_path, pcap(sent(*ABORTED), 127))
+    both = pcapng([(NOW, LINKS["ethernet"][1](packet)) for packet in ABORTED], 1) + pcapng([(NOW, bytes(60))], 127)
+    capture = written(tmp_path, both)
+    assert (capture.packets, capture.segments) == (6, 5)
+    assert capture.told == ("1 packet came over a link of a kind that rstkit cannot read (LINKTYPE 127): left out.",)
+
+
+def test_a_finding_has_the_time_of_the_rst(tmp_path: Path) -> None:
+    """And not that of what went on after it."""
+    late = [to(ACK, 105, 500), back(ACK, 500, 105)] * 4
+    capture = written(tmp_path, pcap(sent(*ABORTED, *late, step=1000 * MILLISECOND)))
+    (finding,) = findings(capture)
+    assert finding.first == finding.last == capture.reset_connections[0].reset == NOW / 1e9 + 4
 
 
 # --- shapes ----------------------------------------------------------------------------------

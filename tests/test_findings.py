@@ -61,6 +61,10 @@ class Stand:
         return self.at
 
     @property
+    def reset(self) -> float:
+        return self.last
+
+    @property
     def last(self) -> float:
         return self.at + 0.01 * (len(self.story) - 1)
 
@@ -190,6 +194,25 @@ def test_unrelated_resets_do_not_make_findings_without_end() -> None:
     _, found = of(*alone)
     assert [finding.count for finding in found] == [32, *[1] * 8]
     assert found[0].who.startswith("32 servers (10.2.8.1, 10.2.9.1, 10.2.10.1, …) on port 8080 reset 32 connections")
+
+
+LOOKED: Story = [*OPENED, ("client", RST | ACK, 1, 1, b"")]
+UNSERVED: Story = [*OPENED, ("server", RST | ACK, 1, 1, b"")]
+FORGED: Story = [
+    *OPENED,
+    ("client", PSH | ACK, 1, 1, b"hello"),
+    ("server", RST | ACK, 1, 6, b""),
+    *[("client", ACK, 6, 1, b""), ("server", PSH | ACK, 1, 6, b"answer")] * 60,
+]
+
+
+@pytest.mark.parametrize(
+    ("story", "harm"), [(LOOKED, "harmless"), (UNSERVED, "cut off"), (UNREAD, "data loss"), (FORGED, "harmless")]
+)
+def test_the_harm_is_what_was_lost(story: Story, harm: str) -> None:
+    """Not where nothing was said, as in a health check, and not where both ends went on."""
+    _, found = of(stand(story, "10.0.1.1", "10.0.0.2"))
+    assert found[0].harm == harm
 
 
 @pytest.mark.parametrize(("kept", "explained"), [(50_000, 1), (0, 2)])

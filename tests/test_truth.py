@@ -74,7 +74,8 @@ def test_connections_of_one_shape_are_told_alike(runs: list[tuple[str, Trace]], 
             for connection in read(tmp_path / "seen.pcapng").reset_connections:
                 if len(connection.shape) < 16:  # like no other
                     continue
-                own = [tell(reset) for reset in explain(connection.trace())]
+                whole = connection.trace()
+                own = [tell(reset, whole) for reset in explain(whole)]
                 shared += connection.shape in told
                 if told.setdefault(connection.shape, own) != own:
                     unlike.append(f"{name} {way}: {told[connection.shape]} and {own}")
