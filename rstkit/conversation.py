@@ -104,14 +104,14 @@ def look(
     conversation: Sequence[Packet],
     resets: Sequence[Packet],
     round_trip: float | None = None,
-    copies: Mapping[int, Packet] | None = None,
+    copies: Mapping[int, Sequence[Packet]] | None = None,
     earlier: Sequence[Packet] = (),
 ) -> View:
     """The view of the end that sent ``resets`` (one RST and its repeats), when it sent the first.
 
     ``round_trip`` is given where the packets have the times of a capture at one point: what passed
     there later than that before the RST had not reached the end when it sent it. ``copies`` are packets that were
-    captured twice (`rstkit.copies`), ``earlier`` those of the connection before it on the same addresses and ports.
+    captured again (`rstkit.copies`), ``earlier`` those of the connection before it on the same addresses and ports.
     """
     rst = resets[0]
     latest_time = rst.sent if round_trip is None else rst.sent + DISORDER
@@ -124,7 +124,9 @@ def look(
     if trigger:
         received = received[: received.index(trigger) + 1]
     else:
-        received = [p for p in received if arrival(p)[0] + (round_trip or 0.0) <= rst.sent]
+        covered = [p.number for p in received if _covers(rst, p)]
+        last = covered[-1] if covered else 0  # a RST with ACK tells what had come, and all before that had come as well
+        received = [p for p in received if arrival(p)[0] + (round_trip or 0.0) <= rst.sent or p.number <= last]
     before = received[:-1] if trigger else received
     fin = next((p for p in mine if p.flags & Flags.FIN), None)
     acks = (p for p in received if fin and p.flags & Flags.ACK and not after(fin.next_seq, p.ack))
@@ -144,7 +146,7 @@ def look(
         next_to_send=rst.seq if highest is None else highest,
         captured=round_trip is not None,
         round_trip=round_trip or 0.0,
-        copies=tuple(copies[p.number] for p in resets if p.number in copies) if copies else (),
+        copies=tuple(copy for p in resets for copy in copies.get(p.number, ())) if copies else (),
         earlier=tuple(earlier),
     )
 
@@ -172,9 +174,10 @@ def _trigger(
     had acknowledged, ``latest_time`` the time until which what provoked the first may have been seen.
     """
     first = resets[0]
-    theirs = (p for p in conversation if p.source != first.source and p.arrived is not None)
-    free = sorted((p for p in theirs if _answers(first, p)), key=arrival)
-    free = [p for p in free if not _was_taken(p, taken)] or free
+    theirs = [p for p in conversation if p.source != first.source and p.arrived is not None]
+    whole = next((p for p in theirs if taken is not None and p.takes_numbers and not after(taken, p.next_seq)), None)
+    answered = sorted((p for p in theirs if _answers(first, p)), key=arrival)
+    free = [p for p in answered if not _was_taken(p, taken, whole)] or answered
     trigger = None
     alike = [rst for rst in resets if (rst.seq, rst.ack, rst.flags) == (first.seq, first.ack, first.flags)]
     early = latest_time - first.sent
@@ -190,16 +193,27 @@ def _trigger(
     if trigger is None or arrival(trigger)[0] + round_trip <= latest_time:
         return trigger
     answered = [p for p in received if _answers(first, p)]
-    fresh = (p for p in answered if not _was_taken(p, taken))
+    fresh = (p for p in answered if not _was_taken(p, taken, whole))
     return next(fresh, None) or next(iter(answered), None)  # more RSTs than segments were captured
 
 
-def _was_taken(packet: Packet, taken: int | None) -> bool:
-    """Whether an end had acknowledged a segment or what was sent after it, and so did not answer it with RST."""
+def _was_taken(packet: Packet, taken: int | None, whole: Packet | None) -> bool:
+    """Whether an end had acknowledged a segment or what was sent after it, and so did not answer it with RST.
+
+    ``whole`` is the packet that brought the last of what it had ``taken``: an ACK after that may be a keepalive,
+    which has the last number again.
+    """
     if taken is None:
         return False
-    # a keepalive has the last number again
-    return not after(packet.next_seq, taken) if packet.takes_numbers else after(taken - 1, packet.seq)
+    if packet.takes_numbers:
+        return not after(packet.next_seq, taken)
+    early = whole is not None and packet.number < whole.number
+    return after(taken if early else taken - 1, packet.seq)
+
+
+def _covers(rst: Packet, packet: Packet) -> bool:
+    """Whether the ack of a RST that answers nothing, which is RCV.NXT, tells that a segment had come."""
+    return bool(rst.flags & Flags.ACK and rst.seq and packet.takes_numbers and not after(packet.next_seq, rst.ack))
 
 
 def _answers(rst: Packet, packet: Packet) -> bool:

@@ -1,4 +1,4 @@
-"""Frames that a capture holds twice, as one does that mirrors two ports or listens before and after a router."""
+"""Frames that a capture holds more than once, as one does that mirrors several ports or listens on each of a host's."""
 
 from collections.abc import Sequence
 
@@ -11,21 +11,22 @@ _SHARE = 0.4  # of the segments that take up sequence numbers: one in two is a c
 Key = tuple[object, ...]
 
 
-def without_copies(packets: Sequence[Packet]) -> tuple[Sequence[Packet], dict[int, Packet]]:
-    """The packets without copies, and the copies, each by the number of the packet that it copies.
+def without_copies(packets: Sequence[Packet]) -> tuple[Sequence[Packet], dict[int, list[Packet]]]:
+    """The packets without copies, and the copies of each, by its number.
 
-    Only where every frame seems to have been captured twice: a few segments alike are sent again, or
+    Only where every frame seems to have been captured more than once: a few segments alike are sent again, or
     answered alike.
     """
     if not _captured_twice(packets):
         return packets, {}
-    kept, copies = [], {}
+    kept: list[Packet] = []
+    copies: dict[int, list[Packet]] = {}
     first: dict[Key, Packet] = {}
     for packet in packets:
         key = _key(packet)
-        same = first.pop(key, None)
+        same = first.get(key)
         if same and packet.sent - same.sent <= _AT_ONCE:
-            copies[same.number] = packet
+            copies.setdefault(same.number, []).append(packet)
         else:
             first[key] = packet
             kept.append(packet)
@@ -41,9 +42,9 @@ def _captured_twice(packets: Sequence[Packet]) -> bool:
         total += 1
         key = (packet.source, packet.seq, packet.length)
         at = first.get(key)
-        if at is None:
+        if at is None or packet.sent - at > _AT_ONCE:  # new, or sent again
             first[key] = packet.sent
-        elif packet.sent - at <= _AT_ONCE:
+        else:
             found += 1
     return found > 0 and found >= _SHARE * total
 

@@ -102,10 +102,10 @@ def _table(streams: Streams, passed: Bools, kept: Bools) -> npt.NDArray[np.int32
     """A row of small numbers for each packet that is kept."""
     ttl, first_ttl = streams.ttl, streams.ttl[streams.opener]
     columns = [
-        streams.side, streams.flags, streams.bare, streams.again, streams.header, np.minimum(streams.length, 2),
-        np.where(streams.has_ack, 0, streams.acks > 0), np.searchsorted(_WINDOWS, streams.window, "right"),
-        np.where(ttl == first_ttl, 0, ttl << 8 | first_ttl), _id_step(streams), _gone_by(streams, passed),
-        *_ranks(streams, kept), *_times(streams),
+        streams.side, streams.flags, streams.bare, streams.again, streams.header, streams.alert,
+        np.minimum(streams.length, 2), np.where(streams.has_ack, 0, streams.acks > 0),
+        np.searchsorted(_WINDOWS, streams.window, "right"), np.where(ttl == first_ttl, 0, ttl << 8 | first_ttl),
+        _id_step(streams), _gone_by(streams, passed), *_ranks(streams, kept), *_times(streams),
     ]  # fmt: skip
     return np.stack([column[kept].astype(np.int32) for column in columns], axis=1)
 

@@ -7,12 +7,14 @@ from .evidence import Evidence
 from .tcp import Flags
 from .view import is_syn
 
+_MOST_TEXT = 80  # characters of what a RST carries
 _NOT_ITS_OWN = frozenset({"injected", "firewall-reject", "state-lost"})
 
 
 def seen(case: Case) -> tuple[Evidence, ...]:
     """What the packets show, and what was not captured."""
-    return (*_form(case), *_signs(case), *_closing(case), *_silence(case), *_repeats(case), *_missing(case))
+    told = (_form, _text, _signs, _closing, _window, _silence, _repeats, _missing)
+    return tuple(evidence for tell in told for evidence in tell(case))
 
 
 def _form(case: Case) -> Iterator[Evidence]:
@@ -20,6 +22,9 @@ def _form(case: Case) -> Iterator[Evidence]:
     view, rst = case.view, case.view.rst
     if view.trigger and is_syn(view.trigger):
         text = f"Packet {rst.number} has seq 0 and acknowledges the SYN (packet {view.trigger.number}): it refuses it."
+    elif view.trigger and rst.flags & Flags.ACK:
+        answered = f"packet {view.trigger.number}"
+        text = f"Packet {rst.number} has seq 0 and acknowledges {answered}, which has no ACK flag: it answers that."
     elif view.trigger:
         answered = f"packet {view.trigger.number}"
         text = f"Packet {rst.number} has no ACK flag, and its seq is the ack of {answered}: it answers {answered}."
@@ -32,6 +37,30 @@ def _form(case: Case) -> Iterator[Evidence]:
     else:
         text = f"Packet {rst.number} has the ACK flag and answers no packet: {case.sender}'s kernel aborted of itself."
     yield Evidence("packet", text, packet=rst.number)
+
+
+def _text(case: Case) -> Iterator[Evidence]:
+    """What a RST carries: a reason for people to read, as some devices write it (RFC 9293, 3.5.3)."""
+    rst = case.view.rst
+    if rst.length:
+        said = rst.payload[:_MOST_TEXT].decode("latin-1")
+        shown = "".join(c if c.isprintable() and c.isascii() else "." for c in said)
+        more = " …" if rst.length > _MOST_TEXT else ""
+        text = f"Packet {rst.number} carries {rst.length:,} bytes that may tell the reason: “{shown}{more}”."
+        yield Evidence("packet", text, packet=rst.number)
+
+
+def _window(case: Case) -> Iterator[Evidence]:
+    """That the other end took no more data."""
+    before = [p for p in case.view.before if not p.flags & Flags.SYN]
+    if before and before[-1].window == 0:
+        first = before[-1]
+        for packet in reversed(before):
+            if packet.window:
+                break
+            first = packet
+        text = f"From packet {first.number} on {case.receiver} took no more data: its window was 0."
+        yield Evidence("packet", text, packet=first.number)
 
 
 def _signs(case: Case) -> Iterator[Evidence]:
@@ -87,7 +116,7 @@ def _missing(case: Case) -> Iterator[Evidence]:
     view = case.view
     if view.copies:
         copy = view.copies[0].number
-        text = f"Each frame was captured twice: packets {view.rst.number} and {copy} are one, for example."
+        text = f"Frames were captured more than once: packets {view.rst.number} and {copy} are one, for example."
         yield Evidence("packet", text, packet=view.copies[0].number)
     if view.one_sided:
         text = f"Nothing that {case.receiver} sent was captured, so less can be told."

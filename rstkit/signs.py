@@ -18,6 +18,7 @@ _TOO_SOON = 1 / 3  # of a round trip: nothing that this end sends can come so so
 _MEASURABLE = 0.01  # seconds; of a shorter round trip a third tells nothing
 _INITIAL = (64, 128, 255)  # the TTLs that systems begin with
 _TIMESTAMPS = 8  # kind of option (RFC 7323, 3.2)
+_USUAL_OPTIONS = 2  # at least so many has a system's own SYN: a maximum segment size and another
 _NEAR = 2_000  # IP ids that a busy host may use up between two packets of a connection
 
 
@@ -42,13 +43,20 @@ def hops(ttl: int) -> int:
     return next(initial for initial in _INITIAL if ttl <= initial) - ttl
 
 
+def is_made_by_hand(packet: Packet) -> bool:
+    """Whether it is a SYN that no system's own TCP sends, but a scanner: with fewer options than any has."""
+    return is_syn(packet) and len(packet.options) < _USUAL_OPTIONS
+
+
 def _ttl(view: View) -> Iterator[Sign]:
     rst = view.rst
-    ttls = {p.ttl for p in view.sent}
+    ttls = {p.ttl for p in view.sent if not is_made_by_hand(p)}
     if len(ttls) == 1 and rst.ttl not in ttls:
         (ttl,) = ttls
         text = f"The RST has TTL {rst.ttl}; the other packets of the {rst.sender} have {ttl}."
-        yield Sign(text, rst.number, strong=hops(rst.ttl) != hops(ttl))  # a socket may begin with a TTL of its own
+        # a socket may begin with a TTL of its own: of 255 or 1 where its peer is next to it (RFC 5082; BGP)
+        own = hops(rst.ttl) == (0 if ttl == 1 else hops(ttl))
+        yield Sign(text, rst.number, strong=not own)
 
 
 def _goes_on(view: View) -> Iterator[Sign]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from .case import Case
-from .tcp import Flags
+from .tcp import Flags, after
 from .trace import Packet
 from .view import is_syn, is_syn_ack
 from .witnesses import state_at
@@ -24,6 +24,13 @@ def remedy(case: Case) -> str:
     trigger = case.view.trigger
     if case.cause.key == "data-after-close" and trigger and is_tls_alert(trigger):
         return "Harmless: what came too late looks like a TLS alert, as a rule close_notify: the end of the data."
+    if case.cause.key == "data-after-close" and case.view.rst.sender == "server":
+        return (
+            "The server closed first. Let it read until the client's FIN before it closes; let clients close idle "
+            "connections sooner than the server does, and send again what may be repeated."
+        )
+    if case.cause.key == "unknown-connection" and case.view.reset_before:
+        return f"Harmless by itself: it follows from the RST before it (packet {case.view.reset_before.number})."
     return case.cause.remedy
 
 
@@ -52,9 +59,11 @@ def _trigger(case: Case) -> str:
         what = f"{_bytes(packet.length)} of data"
         what += ", by its looks a TLS alert" if is_tls_alert(packet) else ""
     elif packet.flags & Flags.FIN:
-        what = "a FIN" if packet.seq == expected else "a FIN, behind data that had got lost"
+        what = "a FIN"
+        if expected is not None and packet.seq != expected:
+            what += ", behind data that had got lost" if after(packet.seq, expected) else ", sent again"
     else:
-        what = "an ACK without data"
+        what = "an ACK without data" if packet.flags & Flags.ACK else "a segment that has no flag of a connection"
     return f"packet {packet.number} ({what})"
 
 
@@ -205,6 +214,11 @@ def _connect_aborted(case: Case) -> str:
 
 
 def _unknown(case: Case) -> str:
+    if before := case.view.reset_before:
+        return (
+            f"packet {before.number} (a RST in {case.receiver}'s name) had ended the connection at {case.sender}, and "
+            f"{_trigger(case)} then found no socket."
+        )
     return f"{_trigger(case)} belongs to a connection that {case.sender}'s kernel knows nothing of."
 
 

@@ -10,7 +10,7 @@ from .columns import Segments
 from .pieces import Ints, rows
 from .tcp import Flags
 
-WIDTH = 80  # bytes of a packet that are needed: the headers of IP, with options, and of TCP, without
+WIDTH = 128  # bytes of a packet that are needed: the headers of IP and TCP, and the first of the data
 SYN, FIN, RST, ACK, PSH = (int(flag) for flag in (Flags.SYN, Flags.FIN, Flags.RST, Flags.ACK, Flags.PSH))
 _LOWEST = -(1 << 33)  # below any relative sequence number
 _SAMPLES = 3  # round trips seen, without a handshake, that are enough, as in `rstkit.conversation`
@@ -27,7 +27,8 @@ class Streams:
     ``times`` are in seconds since the connection's first packet. ``seq``, ``next`` and ``ack`` count
     from the first number of the stream that was seen; ``bare`` tells of a seq that is 0 as it stands,
     ``again`` of a seq that the stream had passed. ``before`` is the place of the packet before it in
-    its stream, -1 where there is none, and ``opener`` that of the first.
+    its stream, -1 where there is none, and ``opener`` that of the first. ``alert`` tells of data that
+    look like a TLS alert.
     """
 
     def __init__(self, columns: Segments, of_all: Ints, sizes: Ints, heads: npt.NDArray[np.uint8]) -> None:
@@ -50,11 +51,17 @@ class Streams:
         v6 = head[:, 0] >> 4 == 6
         at = np.where(v6, 40, (head[:, 0] & 15).astype(np.int64) * 4)
         self.readable = (at + 20 <= WIDTH) & (~v6 | (head[:, 6] == 6))  # no header between
-        tcp = rows(head.data.cast("B"), self.place * WIDTH + np.where(self.readable, at, 0), 20)
+        flat, begin = head.data.cast("B"), self.place * WIDTH + np.where(self.readable, at, 0)
+        tcp = rows(flat, begin, 20)
         total = np.where(v6, _number(head[:, 4:6]) + 40, _number(head[:, 2:4]))
         total = np.where(total == 0, captured, total)  # the network card is to cut it into segments (TSO)
         self.header = (tcp[:, 12] >> 4).astype(np.int64) * 4
         self.length = np.maximum(total - at - self.header, 0)
+        data = rows(flat, begin + self.header, 5)
+        size = np.where(captured >= at + self.header + 5, self.length - 5, -1)
+        known = (data[:, 1] == 3) & (_number(data[:, 3:5]) == size)
+        # as `rstkit.story.is_tls_alert`
+        self.alert: Bools = known & ((data[:, 0] == 0x15) | ((data[:, 0] == 0x17) & (size == 19)))
         self.acks = _number(tcp[:, 8:12])  # as they stand in the header
         self.window = _number(tcp[:, 14:16])
         self.ttl = np.where(v6, head[:, 7], head[:, 8]).astype(np.int64)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .aborts import abort
-from .signs import Sign, signs
+from .signs import Sign, is_made_by_hand, signs
 from .tcp import Flags, after
 from .trace import Packet
 from .view import DISORDER, View, is_syn, is_syn_ack, latest
@@ -18,7 +18,6 @@ FIN_TIMEOUT = 60.0  # seconds; the default of tcp_fin_timeout
 SHORTEST_TIMEOUT = 1.0  # seconds; both it and TCP_LINGER2 are set in whole seconds
 IDLE = 30.0  # seconds; devices on the way forget idle connections, seldom sooner
 _AT_ONCE = 1.0  # seconds within which a scanner's kernel answers, on the longest of usual ways
-_USUAL_OPTIONS = 2  # at least so many does a system's own SYN carry: a maximum segment size and another
 _CLOSINGS = ("data-after-close", "data-after-shutdown", "fin-wait2-timed-out", "after-normal-close")
 _UNBEGUN = ("ack-to-listener", "connect-aborted", "half-open-scan", "accept-queue-overflow", "listener-closed")
 
@@ -46,6 +45,8 @@ def suspects(view: View, packets: Sequence[Packet]) -> Suspects:
         if view.trigger and view.idle >= IDLE:
             foreign = ("state-lost", *foreign)
         return Suspects(tuple(dict.fromkeys((*foreign, *keys))), True, found)
+    if len(found) > 1 and not view.trigger:  # each may be chance, but not all of them
+        return Suspects(tuple(dict.fromkeys((*foreign, *keys))), False, found)
     if found and "injected" not in keys:
         keys = (*keys, "injected")
     return Suspects(tuple(dict.fromkeys(keys)), clear, found)
@@ -66,6 +67,9 @@ def _by_form(view: View, packets: Sequence[Packet]) -> Keys:
         return _handshake(view, packets)
     if trigger is None:
         return _answer_to_nothing(view)
+    if view.reset_before and view.captured:  # it may have been forged: of the other end, nothing would have come then
+        keys, _ = _answer_after_fin(view, trigger) if view.fin else _answer_without_fin(view, trigger)
+        return ("unknown-connection", *keys), True
     return _answer_after_fin(view, trigger) if view.fin else _answer_without_fin(view, trigger)
 
 
@@ -110,7 +114,7 @@ def _given_up(view: View) -> tuple[str, str]:
     """Of an end that asked for a connection and refuses the answer: a SYN made by hand, or a program that gave up."""
     syn = view.syn
     assert syn is not None
-    by_hand = len(syn.options) < _USUAL_OPTIONS and view.rst.sent - syn.sent < _AT_ONCE
+    by_hand = is_made_by_hand(syn) and view.rst.sent - syn.sent < _AT_ONCE
     return ("half-open-scan", "connect-aborted") if by_hand else ("connect-aborted", "half-open-scan")
 
 
@@ -211,6 +215,8 @@ def _answer_after_fin(view: View, trigger: Packet) -> Keys:
         return (*gone, "linger2-negative", "unknown-connection", *missed), not gone and not missed
     if waited < SHORTEST_TIMEOUT:
         return ("unknown-connection", "fin-wait2-timed-out", *missed), False
+    if trigger.flags & Flags.FIN and waited < FIN_TIMEOUT * 0.9:  # it may have waited less, or not at all
+        return ("after-normal-close", "fin-wait2-timed-out", "unknown-connection", *missed), False
     both = ("after-normal-close",) if trigger.flags & Flags.FIN else ()
     return ("fin-wait2-timed-out", "unknown-connection", *both, *missed), True
 
@@ -242,7 +248,9 @@ def _answer_without_fin(view: View, trigger: Packet) -> Keys:
         keys += ["gave-up"]  # what it sent again may not have been captured
     keys += closings
     if view.idle >= IDLE:
-        keys += ["state-lost", "injected"]
+        keys[1:1] = ["state-lost"]
+        keys += ["injected"]
+        clear = False
     return tuple(keys), clear
 
 

@@ -73,7 +73,7 @@ class View:
     came from the other end, before the trigger. ``round_trip`` is how long this end takes to
     answer, in seconds, as seen from where the packets were captured; 0 where that is not known. ``captured`` tells
     that the packets are those of a capture at one point: what was sent or received elsewhere may be
-    missing. ``copies`` are those of the resets, where each frame was captured twice; ``earlier`` are
+    missing. ``copies`` are those of the resets, where frames were captured more than once; ``earlier`` are
     the packets of the connection that used the same addresses and ports before.
     """
 
@@ -116,7 +116,8 @@ class View:
     @property
     def began(self) -> bool:
         """Whether all was seen from the beginning of the connection: in a capture, a SYN of either end."""
-        opened = self.trigger and self.trigger.flags & Flags.SYN  # a SYN that is refused
+        trigger = self.trigger
+        opened = trigger and (trigger.flags & Flags.SYN or not trigger.flags & Flags.ACK)  # refused, whatever it is
         return bool(self.syn or self.syn_ack or self.peer_syn or opened) or not self.captured
 
     @property
@@ -125,17 +126,38 @@ class View:
         return all(p.source == self.rst.source for p in self.conversation)
 
     @property
+    def _of_this(self) -> list[Packet]:
+        """The packets until this end sends something else than RST again: what it may have opened anew is left out."""
+        goes_on = (
+            p.number
+            for p in self.conversation
+            if p.source == self.rst.source and p.number > self.rst.number and not p.flags & Flags.RST
+        )
+        end = next(goes_on, None)
+        return [p for p in self.conversation if end is None or p.number < end]
+
+    @property
     def lacks_sent(self) -> bool:
         """Whether the other end acknowledged more than this end was seen to send: some of it was not captured."""
-        acks = (p.ack for p in self.conversation if p.source != self.rst.source and p.flags & Flags.ACK)
+        acks = (p.ack for p in self._of_this if p.source != self.rst.source and p.flags & Flags.ACK)
         return self.captured and any(0 < (ack - self.next_to_send) % 2**32 < _NEAR for ack in acks)
 
     @property
     def is_incomplete(self) -> bool:
         """Whether the numbers of the packets show that some of either end were not captured."""
-        ends = (self.rst.source, self.rst.destination)
-        holes = (_has_holes([p for p in self.conversation if p.source == end]) for end in ends)
+        packets, ends = self._of_this, (self.rst.source, self.rst.destination)
+        holes = (_has_holes([p for p in packets if p.source == end]) for end in ends)
         return self.lacks_sent or (self.captured and any(holes))
+
+    @property
+    def reset_before(self) -> Packet | None:
+        """A RST in the other end's name that had reached this end before what it answers now."""
+        came = (
+            p
+            for p in self.conversation
+            if p.source != self.rst.source and p.flags & Flags.RST and p.arrived is not None
+        )
+        return next((p for p in came if self.trigger and arrival(p) < arrival(self.trigger)), None)
 
     @property
     def answered(self) -> bool:
@@ -237,6 +259,8 @@ class View:
     def last_probes(self) -> tuple[Packet, ...]:
         """The keepalive probes that this end sent last, answered or not."""
         probes: list[Packet] = []
+        if self.before and self.before[-1].window == 0:  # they ask whether the window has opened (RFC 9293, 3.8.6.1)
+            return ()
         expected = self.next_to_send
         if not self.is_answer and after(self.rst.seq, expected):  # its seq is SND.NXT, whatever was captured
             expected = self.rst.seq

@@ -129,6 +129,119 @@ def test_keepalives_to_an_end_that_waited_in_fin_wait2() -> None:
     assert reset.trigger.number == 8
 
 
+# --- what other people's captures have ---------------------------------------------------------
+
+
+def test_a_connection_that_begins_anew_after_its_rst() -> None:
+    """Half-open: the server held an old connection, and the RST cleared it away (RFC 9293, 3.5.1)."""
+    recovered = """
+        c S 0 0 0 0.0
+        s . 90000000 400000000 0 0.01
+        c R 400000000 0 0 0.011
+        c S 0 0 0 1.0
+        s S. 0 1 0 1.01
+        c . 1 1 0 1.02
+        c P. 1 1 5 1.03
+        s P. 1 6 9 1.04
+    """
+    reset = only(capture_of(recovered))
+    assert keys(reset)[0] == "unacceptable-ack"
+    assert reset.confidence == "likely"
+
+
+@pytest.mark.parametrize("later", [0.3, 1.5, 30.0])
+def test_a_fin_that_is_sent_again_after_both_ends_had_closed(later: float) -> None:
+    closed = f"{HANDSHAKE} s F. 1 1 0 0.03\n c . 1 2 0 0.04\n c F. 1 2 0 0.05\n s . 2 2 0 0.06"
+    reset = only(capture_of(f"{closed}\n c F. 1 2 0 {0.05 + later}\n s R 2 0 0 {0.051 + later}"))
+    assert keys(reset)[0] == "after-normal-close"
+    assert reset.trigger is not None
+    assert reset.trigger.number == 8
+    assert "(a FIN, sent again)" in reset.why
+
+
+def test_a_fin_that_comes_before_fin_wait2_usually_ends() -> None:
+    late = f"{HANDSHAKE} s F. 1 1 0 0.03\n c . 1 2 0 0.04\n c F. 1 2 0 {{}}\n s R 2 0 0 {{}}"
+    soon = only(capture_of(late.format(1.5, 1.501)))
+    assert keys(soon)[:2] == ("after-normal-close", "fin-wait2-timed-out")
+    assert soon.confidence == "ambiguous"
+    assert keys(only(capture_of(late.format(61.0, 61.001))))[0] == "fin-wait2-timed-out"
+
+
+def test_signs_that_are_weak_alone() -> None:
+    """A RST to each end at once, and that in the client's name without the timestamps of all others."""
+    both = f"{HANDSHAKE} c P. 1 1 5 0.03\n s P. 1 6 5 0.04\n s R. 6 6 0 0.06\n c R. 6 6 0 0.0601"
+    stamped = [(number, {"options": TIMESTAMPS}) for number in range(1, 7)]
+    of_client = next(r for r in explain(capture_of(both, *stamped)) if r.sender == "client")
+    assert keys(of_client)[0] == "injected"
+    assert of_client.confidence == "ambiguous"
+
+
+def test_a_scanners_syn_has_another_ttl_than_its_host() -> None:
+    scan = "c S 0 0 0 0.0\n s S. 0 1 0 0.01\n c R 1 0 0 0.011"
+    reset = only(capture_of(scan, (1, {"ttl": 41, "options": ((2, b"\x05\xb4"),)})))
+    assert keys(reset)[0] == "half-open-scan"
+
+
+@pytest.mark.parametrize(("of_rst", "foreign"), [(64, False), (255, False), (250, True)])
+def test_a_neighbours_ttl_of_one(of_rst: int, foreign: bool) -> None:
+    """As BGP's speakers have it; a RST that answers has the system's usual one."""
+    gone = f"{HANDSHAKE} c P. 1 1 19 0.03\n s P. 1 20 19 0.04\n c . 20 20 0 0.05\n c P. 20 20 19 9.0\n s R 20 0 0 9.01"
+    server = [(number, {"ttl": 1}) for number in (2, 5)]
+    assert (keys(only(capture_of(gone, *server, (8, {"ttl": of_rst}))))[0] == "injected") is foreign
+
+
+def test_what_follows_from_a_forged_rst() -> None:
+    """The client believes it, and answers what the server goes on to send."""
+    forged = f"{HANDSHAKE} c P. 1 1 80 0.03\n s R. 1 81 0 0.035\n s P. 1 81 900 0.2\n c R 81 0 0 0.2001"
+    first, second = explain(capture_of(forged, (5, {"ttl": 40})))
+    assert keys(first)[0] == "injected"
+    assert keys(second)[0] == "unknown-connection"
+    assert "packet 5 (a RST in the server's name) had ended the connection" in second.why
+    assert second.remedy == "Harmless by itself: it follows from the RST before it (packet 5)."
+
+
+@pytest.mark.parametrize(("flags", "taken"), [("F", 1), ("P", 0)])
+def test_a_segment_without_ack_is_refused_like_a_syn(flags: str, taken: int) -> None:
+    reset = only(capture_of(f"c {flags} 0 0 0 0.0\n s R. -1 {taken} 0 0.001"))
+    assert keys(reset)[0] == "no-listener"
+    assert "has seq 0 and acknowledges packet 1, which has no ACK flag" in evidence(reset)
+    assert "after the handshake" not in evidence(reset)
+    assert "had got lost" not in reset.why
+
+
+def test_a_rst_that_says_why() -> None:
+    """As some devices write it; whatever they write is data."""
+    said = b"BIG-IP: \x1b[31m<b>Idle timeout"
+    reset = only(capture_of(ABORTED, (6, {"length": len(said), "payload": said})))
+    assert "Packet 6 carries 28 bytes that may tell the reason: “BIG-IP: .[31m<b>Idle timeout”." in evidence(reset)
+
+
+def test_a_window_that_stayed_shut() -> None:
+    """The probes were answered: they are none of a keepalive."""
+    full = f"{HANDSHAKE} c P. 1 1 900 0.03\n s . 1 901 0 0.04\n"
+    probes = "\n".join(f"c . 900 1 0 {at}.0\n s . 1 901 0 {at}.01" for at in (1, 2, 4, 8))
+    shut = [(number, {"window": 0}) for number in (5, 7, 9, 11, 13)]
+    reset = only(capture_of(f"{full}{probes}\n c R. 901 1 0 16.0", *shut))
+    assert "From packet 5 on the server took no more data: its window was 0." in evidence(reset)
+    assert "keepalive-timeout" not in keys(reset)
+
+
+def test_the_ack_of_a_rst_tells_what_had_come() -> None:
+    """However soon it follows: all was acknowledged, and nothing is lost."""
+    quick = """
+        c S 0 0 0 0.0
+        s S. 0 1 0 0.0001
+        c . 1 1 0 0.0002
+        c P. 1 1 88 0.0003
+        s P. 1 89 200 0.002
+        s F. 201 89 0 0.00201
+        c R. 89 202 0 0.00202
+    """
+    reset = only(capture_of(quick))
+    assert keys(reset)[0] == "hurried-close"
+    assert "not acknowledged" not in reset.why
+
+
 # --- captures that miss packets --------------------------------------------------------------
 
 SYNS = "c S 0 0 0 0.0\n s S. 0 1 0 0.01\n"
@@ -312,20 +425,39 @@ def test_a_fin_that_was_not_captured_shows_in_the_numbers() -> None:
     assert keys(reset)[0] == "data-after-close"
 
 
-def test_each_frame_captured_twice_is_told_once() -> None:
-    trace = trace_of(ANSWERED_LATE)
-    twice: list[Packet] = []
+def captured_again(timeline: str, times: int) -> Trace:
+    """As `tcpdump -i any` has it on a host through several of whose interfaces a packet passes."""
+    trace = trace_of(timeline)
+    found: list[Packet] = []
     for p in trace.packets:
-        for again in (0, 1):
+        for again in range(times):
             at = p.sent + again * 3e-5
-            twice.append(p._replace(number=len(twice) + 1, sent=at, arrived=at, ttl=p.ttl - again))
-    reset = only(Trace(tuple(twice), hosts=trace.hosts, backend=CAPTURE))
+            found.append(p._replace(number=len(found) + 1, sent=at, arrived=at, ttl=p.ttl - again))
+    return Trace(tuple(found), hosts=trace.hosts, backend=CAPTURE)
+
+
+@pytest.mark.parametrize("times", [2, 3, 4])
+def test_each_frame_captured_again_is_told_once(times: int) -> None:
+    reset = only(captured_again(ANSWERED_LATE, times))
     assert keys(reset)[0] == "data-after-close"
-    assert [p.number for p in reset.packets] == [15, 16]
-    assert "Each frame was captured twice: packets 15 and 16 are one" in evidence(reset)
+    first = 7 * times + 1
+    assert [p.number for p in reset.packets] == list(range(first, first + times))
+    assert f"Frames were captured more than once: packets {first} and {first + 1} are one" in evidence(reset)
     assert "One more RST" not in evidence(reset)
     assert reset.trigger is not None
-    assert reset.trigger.number == 13
+    assert reset.trigger.number == 6 * times + 1
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_copies_of_what_is_sent_again_are_copies(times: int) -> None:
+    tries = "\n".join(f"c S 0 0 0 {at}\n s R. -1 1 0 {at + 0.0002}" for at in (0.0, 0.5, 1.0))
+    reset = only(captured_again(tries, times))
+    assert keys(reset)[0] == "no-listener"
+    assert "2 more RSTs followed" in evidence(reset)
+    probed = f"{HANDSHAKE} c P. 1 1 5 0.03\n s . 1 6 0 0.04\n" + "\n".join(f"s . 0 6 0 {at}.0" for at in (1, 2, 3))
+    reset = only(captured_again(f"{probed}\n s R. 1 6 0 4.0", times))
+    assert keys(reset)[0] == "keepalive-timeout"
+    assert "3 keepalive probes" in evidence(reset)
 
 
 def test_packets_on_their_way_had_not_been_received() -> None:
