@@ -31,6 +31,9 @@ def abort(view: View) -> tuple[tuple[str, ...], bool]:
     if _all_is_said(view):
         keys.insert(0, "after-normal-close" if view.fin else "hurried-close")
         clear = True
+    if view.late_data and view.captured:
+        keys.insert(0, "data-after-close")
+        clear = False
     if len(view.repeats) >= _MANY:
         keys.insert(0 if _is_due(view) else 1, "retransmission-timeout")
         clear = False

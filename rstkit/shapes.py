@@ -28,7 +28,7 @@ _ROUND_TRIPS = np.array([1e-9, 0.01])  # seconds: none is known; and what can be
 _NOT_LATE = 1  # seconds from one packet to the next in which nothing happened
 _WINDOWS = np.array([1 << bit for bit in range(12)])  # as they stand in headers: a small one may stop its sender
 _USUAL_WINDOW = 128
-_NEAR = 1 << 20  # numbers that are farther apart are of two connections, as in `rstkit.view`
+_NEAR = 1 << 20  # numbers that are farther apart are of two connections, as in `rstkit.missing`
 _IDS = 2_000  # IP ids that a host may use up between two packets, as in `rstkit.signs`
 
 

@@ -34,6 +34,10 @@ def _form(case: Case) -> Iterator[Evidence]:
             text = f"Packet {rst.number} has no ACK flag, and no packet was captured that it could answer."
     elif case.cause.key in ("no-listener", *_NOT_ITS_OWN):
         text = f"Packet {rst.number} has the ACK flag and answers no packet that was captured."
+    elif case.cause.key == "data-after-close" and view.late_data:
+        text = (
+            f"Packet {rst.number} follows packet {view.late_data.number} at once; some systems set ACK in such answers."
+        )
     else:
         text = f"Packet {rst.number} has the ACK flag and answers no packet: {case.sender}'s kernel aborted of itself."
     yield Evidence("packet", text, packet=rst.number)

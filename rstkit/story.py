@@ -46,7 +46,7 @@ def is_tls_alert(packet: Packet) -> bool:
 
 def _trigger(case: Case) -> str:
     """The packet that provoked the RST, by what it carries."""
-    packet, expected = case.view.trigger, case.view.next_to_receive
+    packet, expected = case.view.trigger or case.view.late_data, case.view.next_to_receive
     if packet is None:
         return "a segment that was not captured"
     if expected is not None and packet.length <= 1 and packet.next_seq - packet.length == (expected - 1) % 2**32:
@@ -162,10 +162,10 @@ def _syn_to_orphan(case: Case) -> str:
 def _unacceptable_ack(case: Case) -> str:
     syn = case.view.syn
     asked = f"{case.sender} had sent packet {syn.number} (a SYN)" if syn else f"{case.sender} was connecting"
-    return (
-        f"{asked}, but {_trigger(case)} acknowledges something else: {case.receiver} still held an older connection. "
-        "The RST ends that one."
-    )
+    text = f"{asked}, but {_trigger(case)} acknowledges something else: "
+    if case.view.trigger and is_syn_ack(case.view.trigger):
+        return f"{text}it answers another SYN, an old one, say, or comes from a device that tests who asks."
+    return f"{text}{case.receiver} still held an older connection. The RST ends that one."
 
 
 def _linger2(case: Case) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .aborts import abort
+from .missing import is_incomplete, lacks_sent
 from .signs import Sign, is_made_by_hand, signs
 from .tcp import Flags, after
 from .trace import Packet
@@ -103,7 +104,7 @@ def _answer_to_syn_ack(view: View) -> Keys:
         return ("unknown-connection", "connect-aborted", "half-open-scan"), False
     if after(view.syn.next_seq - view.syn.length, trigger.ack) or after(trigger.ack, view.syn.next_seq):
         return ("unacceptable-ack", "connect-aborted"), True
-    if view.is_incomplete:
+    if is_incomplete(view):
         return _answer_to_nothing(view)
     if any(p.flags & Flags.ACK for p in view.sent):  # the handshake was over: this is a SYN ACK sent again
         return _answer_after_fin(view, trigger) if view.fin else _answer_without_fin(view, trigger)
@@ -122,7 +123,7 @@ def _answer_while_connecting(view: View) -> Keys:
     """A RST without ACK flag from an end that has shown nothing but its SYN, and was shown no SYN ACK."""
     syn = view.syn
     assert syn is not None
-    if view.is_incomplete:
+    if is_incomplete(view):
         return _answer_to_nothing(view)
     if view.trigger:
         return ("unacceptable-ack", "unknown-connection"), True
@@ -135,7 +136,7 @@ def _handshake(view: View, packets: Sequence[Packet]) -> Keys:
     """A RST from an end that has shown nothing but its SYN ACK."""
     syn_ack, trigger, rst = view.syn_ack, view.trigger, view.rst
     assert syn_ack is not None
-    if view.lacks_sent:
+    if lacks_sent(view):
         return _answer_to_nothing(view)
     if rst.seq != syn_ack.next_seq:
         if view.captured and after(rst.seq, syn_ack.next_seq):  # it had sent what was not captured
@@ -161,7 +162,7 @@ def _handshake(view: View, packets: Sequence[Packet]) -> Keys:
     if view.captured:
         keys += ["unknown-connection"]
     plain = first and trigger and not trigger.length
-    if view.captured and (view.is_incomplete or not plain):  # its FIN may not have been captured
+    if view.captured and (is_incomplete(view) or not plain):  # its FIN may not have been captured
         keys += ["data-after-close", "data-after-shutdown"]
     return tuple(keys or ["unknown-connection"]), clear
 

@@ -3,7 +3,7 @@
 Nothing here knows of causes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .tcp import Flags, after
@@ -13,7 +13,7 @@ _MAXIMUM_SEGMENT_SIZE, _WINDOW_SCALE = 2, 3  # kinds of option (RFC 9293, 3.2; R
 _DEFAULT_SEGMENT_SIZE = 536  # bytes, where none was announced (RFC 9293, 3.7.1)
 _ABOUT_TO_SEND = 0.05  # seconds that an end may take to send what it was kept from sending, at the most
 DISORDER = 0.001  # seconds by which a capture may have packets of the two directions out of order
-_NEAR = 1 << 20  # bytes that an end may have sent unseen; what is farther off is another connection's
+_SOON = 0.005  # seconds that a system takes to answer
 _SYN_ACK = Flags.SYN | Flags.ACK
 _NOT_PLAIN = Flags.SYN | Flags.FIN | Flags.RST
 
@@ -44,22 +44,6 @@ def latest(numbers: Iterable[int]) -> int | None:
     for number in numbers:
         highest = number if highest is None or after(number, highest) else highest
     return highest
-
-
-def _has_holes(packets: Sequence[Packet]) -> bool:
-    """Whether numbers are missing between those of an end's packets, whatever order these were captured in."""
-    # a RST that answers has another's number, or none
-    numbered = [p for p in packets if not p.flags & Flags.RST or (p.flags & Flags.ACK and p.seq)]
-    if not numbered:
-        return False
-    base = numbered[0].seq
-    apart = sorted(((p.seq - base + 2**31) % 2**32, p.next_seq - p.seq) for p in numbered)
-    reached = apart[0][0]
-    for seq, length in apart:
-        if seq > reached:
-            return True
-        reached = max(reached, seq + length % 2**32)
-    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,30 +110,6 @@ class View:
         return all(p.source == self.rst.source for p in self.conversation)
 
     @property
-    def _of_this(self) -> list[Packet]:
-        """The packets until this end sends something else than RST again: what it may have opened anew is left out."""
-        goes_on = (
-            p.number
-            for p in self.conversation
-            if p.source == self.rst.source and p.number > self.rst.number and not p.flags & Flags.RST
-        )
-        end = next(goes_on, None)
-        return [p for p in self.conversation if end is None or p.number < end]
-
-    @property
-    def lacks_sent(self) -> bool:
-        """Whether the other end acknowledged more than this end was seen to send: some of it was not captured."""
-        acks = (p.ack for p in self._of_this if p.source != self.rst.source and p.flags & Flags.ACK)
-        return self.captured and any(0 < (ack - self.next_to_send) % 2**32 < _NEAR for ack in acks)
-
-    @property
-    def is_incomplete(self) -> bool:
-        """Whether the numbers of the packets show that some of either end were not captured."""
-        packets, ends = self._of_this, (self.rst.source, self.rst.destination)
-        holes = (_has_holes([p for p in packets if p.source == end]) for end in ends)
-        return self.lacks_sent or (self.captured and any(holes))
-
-    @property
     def reset_before(self) -> Packet | None:
         """A RST in the other end's name that had reached this end before what it answers now."""
         came = (
@@ -158,6 +118,14 @@ class View:
             if p.source != self.rst.source and p.flags & Flags.RST and p.arrived is not None
         )
         return next((p for p in came if self.trigger and arrival(p) < arrival(self.trigger)), None)
+
+    @property
+    def late_data(self) -> Packet | None:
+        """Data that came after this end had sent its FIN, just before a RST with ACK: some systems answer it so."""
+        fin = self.fin
+        late = [p for p in self.before if fin and p.length and arrival(p)[0] > fin.sent]
+        soon = late and self.trigger is None and self.rst.sent - arrival(late[-1])[0] <= _SOON + self.round_trip
+        return late[-1] if soon and not self.is_answer else None
 
     @property
     def answered(self) -> bool:

@@ -31,6 +31,7 @@ SERVE = {
         "conversation",
         "copies",
         "evidence",
+        "missing",
         "saw",
         "story",
         "shown",

@@ -149,6 +149,13 @@ def test_a_connection_that_begins_anew_after_its_rst() -> None:
     assert reset.confidence == "likely"
 
 
+def test_a_syn_ack_that_answers_something_else() -> None:
+    reset = only(capture_of("c S 0 0 0 0.0\n s S. 0 500000000 0 0.01\n c R 500000000 0 0 0.011"))
+    assert keys(reset)[0] == "unacceptable-ack"
+    assert "it answers another SYN" in reset.why
+    assert "older connection" not in reset.why
+
+
 @pytest.mark.parametrize("later", [0.3, 1.5, 30.0])
 def test_a_fin_that_is_sent_again_after_both_ends_had_closed(later: float) -> None:
     closed = f"{HANDSHAKE} s F. 1 1 0 0.03\n c . 1 2 0 0.04\n c F. 1 2 0 0.05\n s . 2 2 0 0.06"
@@ -165,6 +172,18 @@ def test_a_fin_that_comes_before_fin_wait2_usually_ends() -> None:
     assert keys(soon)[:2] == ("after-normal-close", "fin-wait2-timed-out")
     assert soon.confidence == "ambiguous"
     assert keys(only(capture_of(late.format(61.0, 61.001))))[0] == "fin-wait2-timed-out"
+
+
+def test_systems_that_set_ack_where_they_answer_late_data() -> None:
+    """Linux does so where a program closes with the data unread, which is no less possible."""
+    late = f"{HANDSHAKE} c F. 1 1 0 0.03\n s . 1 2 0 0.04\n s P. 1 2 24 0.5\n s F. 25 2 0 0.5\n c R. 2 26 0 {{}}"
+    soon, later = only(capture_of(late.format(0.50004))), only(capture_of(late.format(0.9)))
+    assert keys(soon)[0] == "data-after-close"
+    assert {"unread-data", "after-normal-close"} <= set(keys(soon))
+    assert soon.confidence == "ambiguous"
+    assert "when packet 6 (24 bytes of data) arrived" in soon.why
+    assert "follows packet 6 at once" in evidence(soon)
+    assert keys(later)[0] != "data-after-close"
 
 
 def test_signs_that_are_weak_alone() -> None:
