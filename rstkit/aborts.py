@@ -9,6 +9,7 @@ _SHORTEST_TIMEOUT = 1.0  # seconds; tcp_fin_timeout and TCP_LINGER2 are set in w
 _SHORTEST_INTERVAL = 0.9  # seconds; TCP_KEEPINTVL is set in whole seconds, and timers are not exact
 _IDLE = 30.0  # seconds; devices on the way end idle connections, seldom sooner
 _ABORTS = ("linger-zero", "disconnect", "socket-killed")
+_ONE_READ = 1460  # bytes
 _MANY = 4  # sendings of one segment after which a timer may have had enough
 
 
@@ -62,10 +63,13 @@ def _refuses(view: View) -> bool:
 
 
 def _had_its_say(view: View) -> bool:
-    """Whether this end sent data after all that it had received, and that data is not acknowledged yet."""
+    """Whether this end sent data after all that it had received, which is not acknowledged yet, and had read it all.
+
+    What fits into one segment a program reads at once, as a rule; of more it may have left some.
+    """
     given = max((p.sent for p in view.sent if p.length), default=float("-inf"))
     taken = max((arrival(p)[0] for p in view.before if p.length), default=float("-inf"))
-    return given > taken and view.unacknowledged > 0
+    return given > taken and view.unacknowledged > 0 and view.received_bytes <= _ONE_READ
 
 
 def _may_have_closed(view: View) -> bool:

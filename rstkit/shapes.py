@@ -29,6 +29,7 @@ _NOT_LATE = 1  # seconds from one packet to the next in which nothing happened
 _WINDOWS = np.array([1 << bit for bit in range(12)])  # as they stand in headers: a small one may stop its sender
 _USUAL_WINDOW = 128
 _NEAR = 1 << 20  # numbers that are farther apart are of two connections, as in `rstkit.missing`
+_ONE_READ = 1_460  # bytes, as in `rstkit.aborts`
 _IDS = 2_000  # IP ids that a host may use up between two packets, as in `rstkit.signs`
 
 
@@ -105,9 +106,16 @@ def _table(streams: Streams, passed: Bools, kept: Bools) -> npt.NDArray[np.int32
         streams.side, streams.flags, streams.bare, streams.again, streams.header, streams.alert,
         np.minimum(streams.length, 2), np.where(streams.has_ack, 0, streams.acks > 0),
         np.searchsorted(_WINDOWS, streams.window, "right"), np.where(ttl == first_ttl, 0, ttl << 8 | first_ttl),
-        _id_step(streams), _gone_by(streams, passed), *_ranks(streams, kept), *_times(streams),
+        _id_step(streams), _gone_by(streams, passed), _is_much(streams)[streams.stream],
+        *_ranks(streams, kept), *_times(streams),
     ]  # fmt: skip
     return np.stack([column[kept].astype(np.int32) for column in columns], axis=1)
+
+
+def _is_much(streams: Streams) -> Bools:
+    """For each stream, whether it has more data than a program reads at once."""
+    found: Bools = np.bincount(streams.stream, streams.length, len(streams.sizes) * 2) > _ONE_READ
+    return found
 
 
 def _gone_by(streams: Streams, passed: Bools) -> Ints:

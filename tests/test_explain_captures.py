@@ -186,6 +186,15 @@ def test_systems_that_set_ack_where_they_answer_late_data() -> None:
     assert keys(later)[0] != "data-after-close"
 
 
+@pytest.mark.parametrize(("size", "first"), [(400, "linger-zero"), (1460, "linger-zero"), (5000, "unread-data")])
+def test_a_refused_upload_is_rather_unread_than_aborted(size: int, first: str) -> None:
+    """The server had its say: of much data it may have left some, a small request it has read."""
+    said = f"{HANDSHAKE} c P. 1 1 {size} 0.03\n s . 1 {size + 1} 0 0.031\n s P. 1 {size + 1} 34 0.04\n"
+    reset = only(capture_of(f"{said} s R. 35 {size + 1} 0 0.0401"))
+    assert keys(reset)[0] == first
+    assert {"linger-zero", "unread-data"} <= set(keys(reset))
+
+
 def test_signs_that_are_weak_alone() -> None:
     """A RST to each end at once, and that in the client's name without the timestamps of all others."""
     both = f"{HANDSHAKE} c P. 1 1 5 0.03\n s P. 1 6 5 0.04\n s R. 6 6 0 0.06\n c R. 6 6 0 0.0601"
