@@ -65,11 +65,12 @@ def _refuses(view: View) -> bool:
 def _had_its_say(view: View) -> bool:
     """Whether this end sent data after all that it had received, which is not acknowledged yet, and had read it all.
 
-    What fits into one segment a program reads at once, as a rule; of more it may have left some.
+    What fits into one segment a program reads at once, as a rule; of more that it is sent it may leave some.
     """
     given = max((p.sent for p in view.sent if p.length), default=float("-inf"))
     taken = max((arrival(p)[0] for p in view.before if p.length), default=float("-inf"))
-    return given > taken and view.unacknowledged > 0 and view.received_bytes <= _ONE_READ
+    asked = sum(p.length for p in view.conversation if p.source != view.rst.source)
+    return given > taken and view.unacknowledged > 0 and asked <= _ONE_READ
 
 
 def _may_have_closed(view: View) -> bool:
