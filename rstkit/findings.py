@@ -109,7 +109,7 @@ class Finding:
     @property
     def next(self) -> str:
         """What to do."""
-        remedy = self.reset.remedy
+        remedy = self.framed(self.reset.remedy)
         if self.harm == "probed" and self.cause.key in _REFUSALS:
             return "Refusing is right: nothing, if you know who does it."
         if self.harm == "harmless" and not remedy.startswith("Harmless"):

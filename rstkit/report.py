@@ -67,8 +67,9 @@ def as_json(capture: "Capture", found: Sequence[Finding]) -> dict[str, Any]:
     connection, with ``rst``, the frames of its RST and the repeats, and ``trigger``, the frame that
     provoked it, or null) and ``connections`` (all of them, in order of time).
 
-    A connection has ``client`` and ``server`` (address and port), ``first`` and ``last`` (times) and
-    ``packets`` (how many). Times are seconds since 1970, frames are numbered from 1 as in Wireshark.
+    A connection has ``client`` and ``server`` (address and port), ``first`` and ``last`` (the times of its
+    packets), ``reset`` (when its first RST was captured) and ``packets`` (how many). Times are seconds since
+    1970, frames are numbered from 1 as in Wireshark.
     """
     return {
         "rstkit": __version__,
@@ -152,7 +153,7 @@ def _as_json(finding: Finding) -> dict[str, Any]:
         "who": finding.who,
         "why": finding.why,
         "evidence": [{"text": e.text, "frame": e.packet} for e in finding.evidence],
-        "remedy": finding.cause.remedy,
+        "remedy": finding.next,
         "check": finding.check,
         "example": _connection(finding.example.connection)
         | {"rst": [numbers[packet.number - 1] for packet in reset.packets], "trigger": trigger},
@@ -166,6 +167,7 @@ def _connection(connection: Any) -> dict[str, Any]:
         "server": str(connection.server),
         "first": connection.first,
         "last": connection.last,
+        "reset": connection.reset,
         "packets": connection.count,
     }
 

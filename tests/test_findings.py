@@ -215,6 +215,25 @@ def test_the_harm_is_what_was_lost(story: Story, harm: str) -> None:
     assert found[0].harm == harm
 
 
+BELIEVED: Story = [
+    *OPENED,
+    ("client", PSH | ACK, 1, 1, b"hello"),
+    ("server", RST | ACK, 1, 6, b""),
+    ("server", RST | ACK, 1461, 6, b""),
+    ("server", PSH | ACK, 1, 6, b"answer"),
+    ("client", RST, 6, 0, b""),
+]
+
+
+def test_what_to_do_names_the_frames_of_the_file() -> None:
+    """A forged RST was believed: what follows from it is no finding to care for."""
+    whole, found = of(stand(BELIEVED, "10.0.1.1", "10.0.0.2", number=1001))
+    assert [f.harm for f in found] == ["cut off", "harmless"]
+    assert found[1].next == "Harmless by itself: it follows from the RST before it (frame 1009)."
+    assert as_json(whole, found)["findings"][1]["remedy"] == found[1].next
+    assert found[1].next in report(whole, found)
+
+
 @pytest.mark.parametrize(("kept", "explained"), [(50_000, 1), (0, 2)])
 def test_one_connection_is_explained_for_each_shape(monkeypatch: pytest.MonkeyPatch, kept: int, explained: int) -> None:
     """And a finding's example once more, where explanations are too many to keep."""
@@ -296,6 +315,7 @@ def test_the_json_says_the_same() -> None:
             "server": "[fd00::2]:8080",
             "first": 1_790_000_010.0,
             "last": 1_790_000_010.06,
+            "reset": 1_790_000_010.06,
             "packets": 7,
         }
     ]
