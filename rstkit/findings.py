@@ -31,7 +31,7 @@ class Finding:
 
     ``sender`` is ``client`` or ``server``: who sent the RSTs. ``harm`` is one of `HARMS`, that
     of the worst reset. ``alternatives`` are the causes that remain possible for some of them.
-    ``occurrences`` are in order of time; ``example`` is the first of those that most others are like.
+    ``occurrences`` are in order of time; ``example`` is one of those that most others are like.
     """
 
     cause: Cause
@@ -198,7 +198,8 @@ def _finding(group: list[Seen], explained: "dict[Connection, list[Reset]]", harm
     """A finding of resets of one cause, whose harm is that of the worst; the example is of the commonest shape."""
     group.sort(key=lambda seen: seen.occurrence.connection.reset)
     (shape, place), _ = Counter((s.occurrence.connection.shape, s.occurrence.place) for s in group).most_common(1)[0]
-    example = next(s.occurrence for s in group if (s.occurrence.connection.shape, s.occurrence.place) == (shape, place))
+    like = [o for o, *_ in group if (o.connection.shape, o.place) == (shape, place)]
+    example = next((o for o in like if o.connection in explained), like[0])
     told = group[0].told
     others = dict.fromkeys(chain.from_iterable(seen.told.alternatives for seen in group))
     return Finding(
