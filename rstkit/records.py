@@ -100,7 +100,7 @@ class Records:
             if starts.size:
                 headers = rows(window.data, starts, 16).view(order + "u4").astype(np.int64)
                 ends = starts + 16 + headers[:, 2]
-                empty = headers.max(axis=1) == 0
+                empty = (headers[:, 2] == 0) & (headers[:, 3] == 0) & (headers[:, 0] == 0) & (headers[:, 1] == 0)
                 wrong = np.flatnonzero((headers[:, 2] > MOST) | empty)
                 whole = int(wrong[0]) if wrong.size else len(starts) - int(ends[-1] > window.filled)
                 position = int(starts[whole] if whole < len(starts) else ends[-1])
