@@ -1,6 +1,7 @@
 """What the packets show of a reset, in words, each with a packet's number."""
 
 from collections.abc import Iterator
+from itertools import takewhile
 
 from .case import Case
 from .evidence import Evidence
@@ -57,14 +58,11 @@ def _text(case: Case) -> Iterator[Evidence]:
 def _window(case: Case) -> Iterator[Evidence]:
     """That the other end took no more data."""
     before = [p for p in case.view.before if not p.flags & Flags.SYN]
-    if before and before[-1].window == 0:
-        first = before[-1]
-        for packet in reversed(before):
-            if packet.window:
-                break
-            first = packet
-        text = f"From packet {first.number} on {case.receiver} took no more data: its window was 0."
-        yield Evidence("packet", text, packet=first.number)
+    shut = list(takewhile(lambda packet: packet.window == 0, reversed(before)))
+    if shut:
+        first = shut[-1].number
+        text = f"From packet {first} on {case.receiver} took no more data: its window was 0."
+        yield Evidence("packet", text, packet=first)
 
 
 def _signs(case: Case) -> Iterator[Evidence]:
