@@ -9,7 +9,7 @@ _SHORTEST_TIMEOUT = 1.0  # seconds; tcp_fin_timeout and TCP_LINGER2 are set in w
 _SHORTEST_INTERVAL = 0.9  # seconds; TCP_KEEPINTVL is set in whole seconds, and timers are not exact
 _IDLE = 30.0  # seconds; devices on the way end idle connections, seldom sooner
 _ABORTS = ("linger-zero", "disconnect", "socket-killed")
-_ONE_READ = 1460  # bytes
+ONE_READ = 1460  # bytes that a program reads at once
 _MANY = 4  # sendings of one segment after which a timer may have had enough
 
 
@@ -70,7 +70,7 @@ def _had_its_say(view: View) -> bool:
     given = max((p.sent for p in view.sent if p.length), default=float("-inf"))
     taken = max((arrival(p)[0] for p in view.before if p.length), default=float("-inf"))
     asked = sum(p.length for p in view.conversation if p.source != view.rst.source)
-    return given > taken and view.unacknowledged > 0 and asked <= _ONE_READ
+    return given > taken and view.unacknowledged > 0 and asked <= ONE_READ
 
 
 def _may_have_closed(view: View) -> bool:

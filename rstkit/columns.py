@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .packets import AUTHENTICATION, EXTENSIONS, FRAGMENT, TCP
-from .pieces import Ints, Piece, rows, values
-from .tunnels import IPV4, IPV6, inner, u16, untag, version
+from .pieces import Ints, Piece, big_endian, rows, values
+from .tunnels import IPV4, IPV6, inner, untag, version
 
 _NULL, _ETHERNET, _LOOP, _COOKED, _COOKED2, _RAW = 0, 1, 108, 113, 276, (12, 14, 101, 228, 229)
 _MOST_EXTENSIONS, _MOST_LAYERS = 8, 4  # the latter of IP, one in a tunnel through another
@@ -124,7 +124,7 @@ def _network(piece: Piece, odd: Odd) -> tuple[Ints, Ints]:
             continue
         at[which] = starts + skip
         if kind >= 0:
-            types[which] = u16(rows(piece.data, starts + kind, 2))
+            types[which] = big_endian(rows(piece.data, starts + kind, 2))
             untag(piece.data, at, types, which)
         else:  # the first four bits of an IP header are its version
             types[which] = version(rows(piece.data, at[which], 1)[:, 0])
@@ -137,11 +137,11 @@ def _ipv4(data: memoryview, at: Ints, ends: Ints, odd: Odd) -> tuple[Ints, Ints,
     head = rows(data, at, 20)
     size = (head[:, 0] & 15).astype(np.int64) * 4
     good = (head[:, 0] >> 4 == 4) & (size >= 20) & (at + size <= ends) & (head[:, 9] == TCP)
-    fragment = u16(head[:, 6:8]) & 0x3FFF  # where it lies in the whole, and whether more comes
+    fragment = big_endian(head[:, 6:8]) & 0x3FFF  # where it lies in the whole, and whether more comes
     odd.fragments += int((good & (fragment > 0)).sum())
     good &= fragment & 0x1FFF == 0
     addresses = head[:, 12:20].copy().view(">u4").astype(np.uint64)
-    total = u16(head[:, 2:4])
+    total = big_endian(head[:, 2:4])
     total = np.where(total == 0, ends - at, total)  # the network card is to cut it into segments (TSO)
     return np.where(good, at + size, -1), total, addresses[:, 0], addresses[:, 1]
 
@@ -157,15 +157,15 @@ def _ipv6(data: memoryview, at: Ints, ends: Ints, odd: Odd) -> tuple[Ints, Ints,
         extension = rows(data, tcp[more], 8)
         of, length = kind[more], extension[:, 1].astype(np.int64)
         fragment = of == FRAGMENT
-        partial = fragment & (u16(extension[:, 2:4]) & 0xFFF9 > 0)
+        partial = fragment & (big_endian(extension[:, 2:4]) & 0xFFF9 > 0)
         odd.fragments += int(partial.sum())
-        good[more] &= ~(fragment & (u16(extension[:, 2:4]) & 0xFFF8 > 0))
+        good[more] &= ~(fragment & (big_endian(extension[:, 2:4]) & 0xFFF8 > 0))
         tcp[more] += np.select([fragment, of == AUTHENTICATION], [8, (length + 2) * 4], (length + 1) * 8)
         kind[more] = extension[:, 0]
         good &= tcp <= ends
     words = head[:, 8:40].copy().view(">u8").astype(np.uint64)
     source, destination = (_mixed(words[:, i] + _mixed(words[:, i + 1] ^ _KEYED)) for i in (0, 2))
-    return np.where(good & (kind == TCP), tcp, -1), u16(head[:, 4:6]) + 40, source, destination
+    return np.where(good & (kind == TCP), tcp, -1), big_endian(head[:, 4:6]) + 40, source, destination
 
 
 def _mixed(values: UInts) -> UInts:

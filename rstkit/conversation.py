@@ -13,8 +13,8 @@ from .view import DISORDER, View, arrival, is_syn, is_syn_ack, latest
 _OVERTAKEN = 0.005  # seconds by which an answer may leave before the RST of the abort, at the most
 _MOST_RESETS = 64  # of one connection that are told apart; what follows counts as repeats of the last
 _LOOKED_AT = 5_000  # packets of a connection from which the round trip is taken
-_SAMPLES = 3  # round trips seen, without a handshake, that are enough
-_EARLIEST = 0.9  # of a round trip: a clock and a queue are never exact
+SAMPLES = 3  # round trips seen, without a handshake, that are enough
+EARLIEST = 0.9  # of a round trip: a clock and a queue are never exact
 
 
 def conversations(packets: Iterable[Packet]) -> list[list[Packet]]:
@@ -96,8 +96,8 @@ def round_trip(conversation: Sequence[Packet], end: Endpoint) -> float:
                 handshake = handshake or bool(packet.flags & Flags.SYN)
         elif packet.flags & Flags.ACK and packet.ack in asked:
             times.append(packet.sent - asked.pop(packet.ack))
-    enough = times and (handshake or len(times) >= _SAMPLES)
-    return max(min(times) * _EARLIEST, 0.0) if enough else 0.0
+    enough = times and (handshake or len(times) >= SAMPLES)
+    return max(min(times) * EARLIEST, 0.0) if enough else 0.0
 
 
 def look(
@@ -183,7 +183,7 @@ def _trigger(
     early = latest_time - first.sent
     came = [p for p in free if arrival(p)[0] <= alike[-1].sent + early]
     took = (rst.sent - arrival(p)[0] for rst, p in zip(reversed(alike), reversed(came), strict=False))
-    round_trip = min([round_trip, *(_EARLIEST * time for time in took if time > 0)])  # it may have been shorter here
+    round_trip = min([round_trip, *(EARLIEST * time for time in took if time > 0)])  # it may have been shorter here
     for rst in reversed(alike):
         while free and arrival(free[-1])[0] + round_trip > rst.sent + early:
             free.pop()

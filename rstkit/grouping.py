@@ -6,6 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from .explain import Reset, explain
+from .saw import IN_FLIGHT
 from .tcp import Flags
 from .trace import Trace
 
@@ -39,7 +40,6 @@ _HARM = {
 PROBES = ("no-listener", "firewall-reject", "connect-aborted", "half-open-scan")  # what a scan's SYNs get
 MANY, _HARDLY = 10, 2  # so many ports or hosts that one client tried, each no more often, make a scan
 _GROUPS = 8  # groups of one cause by service, server or client; what is left after them makes one more
-_IN_FLIGHT = 1.0  # seconds that packets which were sent before a RST may take
 _KEEPALIVE = 1  # bytes that a keepalive may carry, which no program sent
 
 
@@ -94,7 +94,7 @@ def _harm(reset: Reset, trace: Trace) -> str:
 
 def _went_on(reset: Reset, trace: Trace) -> bool:
     """Whether both ends went on as if the RST had not come: then one did not accept it, or it did not arrive."""
-    late = max(packet.sent for packet in reset.packets) + _IN_FLIGHT
+    late = max(packet.sent for packet in reset.packets) + IN_FLIGHT
     later = (p for p in trace.packets if p.sent > late and not p.flags & (Flags.SYN | Flags.RST))
     return {reset.packet.source, reset.packet.destination} <= {packet.source for packet in later}
 

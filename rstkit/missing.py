@@ -6,13 +6,13 @@ from .tcp import Flags
 from .trace import Packet
 from .view import View
 
-_NEAR = 1 << 20  # bytes that an end may have sent unseen; what is farther off is another connection's
+NEAR = 1 << 20  # bytes that an end may have sent unseen; what is farther off is another connection's
 
 
 def lacks_sent(view: View) -> bool:
     """Whether the other end acknowledged more than the end that sent the RST was seen to send."""
     acks = (p.ack for p in _of_this(view) if p.source != view.rst.source and p.flags & Flags.ACK)
-    return view.captured and any(0 < (ack - view.next_to_send) % 2**32 < _NEAR for ack in acks)
+    return view.captured and any(0 < (ack - view.next_to_send) % 2**32 < NEAR for ack in acks)
 
 
 def is_incomplete(view: View) -> bool:

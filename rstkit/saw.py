@@ -5,7 +5,7 @@ from .tcp import Flags, after
 from .trace import Call, Packet
 from .view import is_syn, is_syn_ack
 
-_IN_FLIGHT = 1.0  # seconds that packets which were sent before a RST came may take to be captured after it
+IN_FLIGHT = 1.0  # seconds that packets which were sent before a RST came may take to be captured after it
 _MOST_CALLS = 3  # calls of one program that are told
 _NO_WORD = Flags.RST | Flags.SYN  # neither says that a connection is there
 
@@ -107,7 +107,7 @@ def _would_see(case: Case, came: float) -> str:
 
 def _went_on(case: Case) -> Packet | None:
     """What the other end sent long after the RST as if none had come; a SYN may be another try."""
-    late = max(p.sent for p in case.view.resets) + _IN_FLIGHT
+    late = max(p.sent for p in case.view.resets) + IN_FLIGHT
     for packet in case.view.conversation:
         if packet.sent > late and packet.source == case.view.rst.destination and not packet.flags & _NO_WORD:
             return packet

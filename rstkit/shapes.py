@@ -12,25 +12,28 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from .aborts import ONE_READ
 from .columns import Segments
+from .missing import NEAR
 from .pieces import Ints
+from .saw import IN_FLIGHT
+from .signs import MEASURABLE, NEAR_ID, TOO_SOON
 from .streams import ACK, PSH, WIDTH, Bools, Floats, Streams
+from .suspects import FIN_TIMEOUT, IDLE, SHORTEST_TIMEOUT
+from .view import ABOUT_TO_SEND, DISORDER
 
 _AT_ONCE = 50_000  # packets whose connections are looked at together
 _MOST = 1_000  # packets: a longer connection is like no other
 _HEAD, _TAIL = 4, 8  # packets at the beginning, and before the first RST, that are never passed over
 _MOST_KEPT = 40  # packets that matter: a connection with more is like no other
 # Seconds that explanations tell apart: from a packet to a RST that comes after it, and from a RST to what comes then.
-_AHEAD, _SINCE = np.array([0.05, 1, 30, 60]), np.array([0.001, 0.005, 0.01, 0.05, 1, 30])
-_SHARES = np.array([1 / 3, 1])  # of a round trip
-_DISORDER = 0.001  # seconds, as in `rstkit.view`
-_ROUND_TRIPS = np.array([1e-9, 0.01])  # seconds: none is known; and what can be measured, as in `rstkit.signs`
+_AHEAD = np.array([ABOUT_TO_SEND, SHORTEST_TIMEOUT, IDLE, FIN_TIMEOUT])
+_SINCE = np.array([DISORDER, 0.005, 0.01, 0.05, IN_FLIGHT, IDLE])
+_SHARES = np.array([TOO_SOON, 1])  # of a round trip
+_ROUND_TRIPS = np.array([1e-9, MEASURABLE])  # seconds: none is known; and what can be measured
 _NOT_LATE = 1  # seconds from one packet to the next in which nothing happened
 _WINDOWS = np.array([1 << bit for bit in range(12)])  # as they stand in headers: a small one may stop its sender
 _USUAL_WINDOW = 128
-_NEAR = 1 << 20  # numbers that are farther apart are of two connections, as in `rstkit.missing`
-_ONE_READ = 1_460  # bytes, as in `rstkit.aborts`
-_IDS = 2_000  # IP ids that a host may use up between two packets, as in `rstkit.signs`
 
 
 def shapes(
@@ -96,7 +99,7 @@ def _is_ordinary(streams: Streams) -> Bools:
 def _id_step(streams: Streams) -> Ints:
     """0 where the IP id is that of the packet before it in its stream, 1 where it counts up, 2 where neither."""
     step = (streams.ip_id - streams.ip_id[streams.before]) % 65536
-    return np.where(streams.before < 0, 0, np.where(step < _IDS, np.minimum(step, 1), 2))
+    return np.where(streams.before < 0, 0, np.where(step < NEAR_ID, np.minimum(step, 1), 2))
 
 
 def _table(streams: Streams, passed: Bools, kept: Bools) -> npt.NDArray[np.int32]:
@@ -114,7 +117,7 @@ def _table(streams: Streams, passed: Bools, kept: Bools) -> npt.NDArray[np.int32
 
 def _is_much(streams: Streams) -> Bools:
     """For each stream, whether it has more data than a program reads at once."""
-    found: Bools = np.bincount(streams.stream, streams.length, len(streams.sizes) * 2) > _ONE_READ
+    found: Bools = np.bincount(streams.stream, streams.length, len(streams.sizes) * 2) > ONE_READ
     return found
 
 
@@ -148,7 +151,7 @@ def _ranks(streams: Streams, kept: Bools) -> Iterator[Ints]:
     values, stream = values[order], stream[order]
     same = np.diff(stream, prepend=-1) == 0
     gaps = np.diff(values, prepend=0)
-    total = np.cumsum(np.where(same, np.minimum(gaps, 2) + (gaps >= _NEAR), 0))
+    total = np.cumsum(np.where(same, np.minimum(gaps, 2) + (gaps >= NEAR), 0))
     begin = np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))
     ranks = np.empty_like(total)
     ranks[order] = total - total[begin]
@@ -175,7 +178,7 @@ def _times(streams: Streams) -> Iterator[npt.NDArray[np.generic]]:
         np.maximum.at(heard, streams.owner[theirs], streams.times[theirs])
         yield np.where(ahead < 0, 0, np.searchsorted(_AHEAD, heard[streams.owner] - streams.times))
         trip = trips[streams.owner * 2 + side]
-        shares = [np.searchsorted(_SHARES, x / np.maximum(trip, 1e-9)) for x in (ahead, ahead + _DISORDER)]
+        shares = [np.searchsorted(_SHARES, x / np.maximum(trip, 1e-9)) for x in (ahead, ahead + DISORDER)]
         yield np.where(streams.side == side, 0, shares[0] * 3 + shares[1])
         yield np.searchsorted(_ROUND_TRIPS, trip)
 

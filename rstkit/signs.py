@@ -14,12 +14,12 @@ from .view import DISORDER, View, arrival, is_syn, is_syn_ack
 
 _OVERTAKEN = 0.05  # seconds by which the network may deliver a packet late that was sent earlier
 _AT_ONCE = 0.01  # seconds between two RSTs that one device sends to both ends, at the most
-_TOO_SOON = 1 / 3  # of a round trip: nothing that this end sends can come so soon
-_MEASURABLE = 0.01  # seconds; of a shorter round trip a third tells nothing
+TOO_SOON = 1 / 3  # of a round trip: nothing that this end sends can come so soon
+MEASURABLE = 0.01  # seconds; of a shorter round trip a third tells nothing
 _INITIAL = (64, 128, 255)  # the TTLs that systems begin with
 _TIMESTAMPS = 8  # kind of option (RFC 7323, 3.2)
 _USUAL_OPTIONS = 2  # at least so many has a system's own SYN: a maximum segment size and another
-_NEAR = 2_000  # IP ids that a busy host may use up between two packets of a connection
+NEAR_ID = 2_000  # IP ids that a busy host may use up between two packets of a connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +108,10 @@ def _guesses(view: View) -> Iterator[Sign]:
 
 def _too_soon(view: View) -> Iterator[Sign]:
     trigger, rst = view.trigger, view.rst
-    if trigger is None or view.round_trip < _MEASURABLE:
+    if trigger is None or view.round_trip < MEASURABLE:
         return
     took = rst.sent - arrival(trigger)[0]
-    if took < view.round_trip * _TOO_SOON:  # or the first packets were slow, as on a busy host or the first of a route
+    if took < view.round_trip * TOO_SOON:  # or the first packets were slow, as on a busy host or the first of a route
         text = f"The RST came {took * 1000:.1f} ms after packet {trigger.number}, which it answers; the {rst.sender} "
         text += f"took at least {view.round_trip * 1000:.1f} ms to answer before."
         yield Sign(text, rst.number, strong=False)
@@ -148,9 +148,9 @@ def _ip_id(view: View) -> Iterator[Sign]:
     """An abort whose IP id does not follow those of this end's packets, where these count up."""
     ids = [p.ip_id for p in view.sent[-8:]]
     steps = [(b - a) % 65536 for a, b in itertools.pairwise(ids)]
-    if view.is_answer or len(ids) < 3 or not all(0 < step < _NEAR for step in steps):
+    if view.is_answer or len(ids) < 3 or not all(0 < step < NEAR_ID for step in steps):
         return
-    if (view.rst.ip_id - ids[-1]) % 65536 >= _NEAR:
+    if (view.rst.ip_id - ids[-1]) % 65536 >= NEAR_ID:
         text = (
             f"The RST has IP id {view.rst.ip_id}; the {view.rst.sender}'s packets before it had {ids[-2]}, {ids[-1]}."
         )

@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .columns import Segments
-from .pieces import Ints, rows
+from .conversation import EARLIEST, SAMPLES
+from .pieces import Ints, big_endian, rows
 from .tcp import Flags
 
 WIDTH = 128  # bytes of a packet that are needed: the headers of IP and TCP, and the first of the data
 SYN, FIN, RST, ACK, PSH = (int(flag) for flag in (Flags.SYN, Flags.FIN, Flags.RST, Flags.ACK, Flags.PSH))
 _LOWEST = -(1 << 33)  # below any relative sequence number
-_SAMPLES = 3  # round trips seen, without a handshake, that are enough, as in `rstkit.conversation`
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -53,19 +53,19 @@ class Streams:
         self.readable = (at + 20 <= WIDTH) & (~v6 | (head[:, 6] == 6))  # no header between
         flat, begin = head.data.cast("B"), self.place * WIDTH + np.where(self.readable, at, 0)
         tcp = rows(flat, begin, 20)
-        total = np.where(v6, _number(head[:, 4:6]) + 40, _number(head[:, 2:4]))
+        total = np.where(v6, big_endian(head[:, 4:6]) + 40, big_endian(head[:, 2:4]))
         total = np.where(total == 0, captured, total)  # the network card is to cut it into segments (TSO)
         self.header = (tcp[:, 12] >> 4).astype(np.int64) * 4
         self.length = np.maximum(total - at - self.header, 0)
         data = rows(flat, begin + self.header, 5)
         size = np.where(captured >= at + self.header + 5, self.length - 5, -1)
-        known = (data[:, 1] == 3) & (_number(data[:, 3:5]) == size)
+        known = (data[:, 1] == 3) & (big_endian(data[:, 3:5]) == size)
         # as `rstkit.story.is_tls_alert`
         self.alert: Bools = known & ((data[:, 0] == 0x15) | ((data[:, 0] == 0x17) & (size == 19)))
-        self.acks = _number(tcp[:, 8:12])  # as they stand in the header
-        self.window = _number(tcp[:, 14:16])
+        self.acks = big_endian(tcp[:, 8:12])  # as they stand in the header
+        self.window = big_endian(tcp[:, 14:16])
         self.ttl = np.where(v6, head[:, 7], head[:, 8]).astype(np.int64)
-        self.ip_id = np.where(v6, 0, _number(head[:, 4:6]))
+        self.ip_id = np.where(v6, 0, big_endian(head[:, 4:6]))
 
     def _count(self, seqs: Ints) -> None:
         """Sequence numbers, as each stream counts them."""
@@ -108,9 +108,9 @@ class Streams:
         ends = stream[pair] ^ 1
         took = np.full(len(self.sizes) * 2, np.inf)
         np.minimum.at(took, ends, self.times[place[pair + 1]] - self.times[place[pair]])
-        enough = np.bincount(ends, minlength=len(took)) >= _SAMPLES
+        enough = np.bincount(ends, minlength=len(took)) >= SAMPLES
         enough[self.stream[~self.is_rst & (self.flags & SYN > 0)] ^ 1] = True
-        return np.where(np.isfinite(took) & enough, np.maximum(took * 0.9, 0.0), 0.0)
+        return np.where(np.isfinite(took) & enough, np.maximum(took * EARLIEST, 0.0), 0.0)
 
     def any(self, which: Bools) -> Bools:
         """For each connection, whether one of these packets is its."""
@@ -121,12 +121,4 @@ class Streams:
 def _apart(numbers: Ints, base: Ints) -> Ints:
     """How far sequence numbers are from others, mod 2**32, to either side."""
     found: Ints = (numbers - base + 2**31) % 2**32 - 2**31
-    return found
-
-
-def _number(columns: npt.NDArray[np.uint8]) -> Ints:
-    """Big-endian numbers, a row each."""
-    found = np.zeros(len(columns), np.int64)
-    for place in range(columns.shape[1]):
-        found = found << 8 | columns[:, place]
     return found

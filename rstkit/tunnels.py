@@ -7,7 +7,7 @@ GTP-U (3GPP TS 29.281), PPPoE (RFC 2516) and MPLS (RFC 3032), as mirrors and pro
 import numpy as np
 import numpy.typing as npt
 
-from .pieces import Ints, rows
+from .pieces import Ints, big_endian, rows
 
 IPV4, IPV6 = 0x0800, 0x86DD  # ethertypes
 VLANS = (0x8100, 0x88A8, 0x9100)
@@ -32,12 +32,12 @@ def inner(data: memoryview, at: Ints, types: Ints) -> tuple[Ints, Ints]:
         if kind in (IPV4, IPV6):
             begins[which], kinds[which] = _in_ip(head[which], kind)
         elif kind == _PPPOE:
-            begins[which], kinds[which] = 8, _translated(u16(head[which, 6:8]), _PPP)
+            begins[which], kinds[which] = 8, _translated(big_endian(head[which, 6:8]), _PPP)
         elif kind in _MPLS:
             begins[which], kinds[which] = _in_mpls(head[which])
     begins += at
     ethernet = np.flatnonzero(kinds == _ETHERNET)
-    kinds[ethernet] = u16(rows(data, begins[ethernet] + 12, 2))
+    kinds[ethernet] = big_endian(rows(data, begins[ethernet] + 12, 2))
     begins[ethernet] += 14
     untag(data, begins, kinds, ethernet)
     return begins, kinds
@@ -49,7 +49,7 @@ def untag(data: memoryview, at: Ints, types: Ints, which: Ints) -> None:
         which = which[np.isin(types[which], VLANS)]
         if not which.size:
             return
-        types[which] = u16(rows(data, at[which] + 2, 2))
+        types[which] = big_endian(rows(data, at[which] + 2, 2))
         at[which] += 4
 
 
@@ -58,16 +58,11 @@ def version(first: npt.NDArray[np.uint8]) -> Ints:
     return _translated((first >> 4).astype(np.int64), {4: IPV4, 6: IPV6})
 
 
-def u16(pair: npt.NDArray[np.uint8]) -> Ints:
-    """Big-endian numbers of two bytes, a row each."""
-    return pair[:, 0].astype(np.int64) << 8 | pair[:, 1]
-
-
 def _in_ip(head: npt.NDArray[np.uint8], kind: int) -> tuple[Ints, Ints]:
     """What an IP header is followed by: of a fragment's later part nothing is known, nor behind IPv6 extensions."""
     if kind == IPV4:
         size, protocol = (head[:, 0] & 15).astype(np.int64) * 4, head[:, 9]
-        protocol = np.where(u16(head[:, 6:8]) & 0x1FFF > 0, 0, protocol)
+        protocol = np.where(big_endian(head[:, 6:8]) & 0x1FFF > 0, 0, protocol)
     else:
         size, protocol = np.full(len(head), 40), head[:, 6]
     flat = head.tobytes()
@@ -80,7 +75,7 @@ def _in_ip(head: npt.NDArray[np.uint8], kind: int) -> tuple[Ints, Ints]:
 
 
 def _in_gre(head: npt.NDArray[np.uint8]) -> tuple[Ints, Ints]:
-    bits, kind = head[:, 0], u16(head[:, 2:4])
+    bits, kind = head[:, 0], big_endian(head[:, 2:4])
     numbered = bits & 0x10 > 0
     size = 4 + 4 * ((bits & 0x80 > 0).astype(np.int64) + (bits & 0x20 > 0) + numbered)  # a checksum, a key, a number
     size += np.select([(kind == _ERSPAN) & numbered, kind == _ERSPAN3], [8, 12], 0)
@@ -89,14 +84,14 @@ def _in_gre(head: npt.NDArray[np.uint8]) -> tuple[Ints, Ints]:
 
 
 def _in_udp(head: npt.NDArray[np.uint8]) -> tuple[Ints, Ints]:
-    port = u16(head[:, 2:4])
+    port = big_endian(head[:, 2:4])
     vxlan = np.isin(port, _VXLAN) & (head[:, 8] == 8)  # the one flag says that it has a number
     geneve = (port == _GENEVE) & (head[:, 8] >> 6 == 0)
     gtp = (port == _GTP) & (head[:, 8] >> 5 == 1) & (head[:, 9] == _GTP_DATA) & (head[:, 8] & 4 == 0)
     begins = np.select([vxlan, geneve, gtp], [16, 16 + (head[:, 8] & 63).astype(np.int64) * 4, 16], 8)
     begins = np.where(gtp & (head[:, 8] & 3 > 0), 20, begins)
     of_gtp = version(np.where(head[:, 8] & 3 > 0, head[:, 20], head[:, 16]))
-    return begins, np.select([vxlan, geneve, gtp], [_ETHERNET, u16(head[:, 10:12]), of_gtp], 0)
+    return begins, np.select([vxlan, geneve, gtp], [_ETHERNET, big_endian(head[:, 10:12]), of_gtp], 0)
 
 
 def _in_mpls(head: npt.NDArray[np.uint8]) -> tuple[Ints, Ints]:

@@ -11,7 +11,7 @@ from .trace import Packet
 
 _MAXIMUM_SEGMENT_SIZE, _WINDOW_SCALE = 2, 3  # kinds of option (RFC 9293, 3.2; RFC 7323, 2.2)
 _DEFAULT_SEGMENT_SIZE = 536  # bytes, where none was announced (RFC 9293, 3.7.1)
-_ABOUT_TO_SEND = 0.05  # seconds that an end may take to send what it was kept from sending, at the most
+ABOUT_TO_SEND = 0.05  # seconds that an end may take to send what it was kept from sending, at the most
 DISORDER = 0.001  # seconds by which a capture may have packets of the two directions out of order
 _SOON = 0.005  # seconds that a system takes to answer
 _SYN_ACK = Flags.SYN | Flags.ACK
@@ -206,7 +206,7 @@ class View:
         It sends no more while data is unacknowledged, or was until just now, or while the other end's window takes no
         full segment.
         """
-        recent = [p for p in self.before if arrival(p)[0] > self.at - _ABOUT_TO_SEND]
+        recent = [p for p in self.before if arrival(p)[0] > self.at - ABOUT_TO_SEND]
         if self.unacknowledged or any(p.ack == self.next_to_send for p in recent):
             return True
         if self.peer_syn is None:
