@@ -17,7 +17,7 @@ from .columns import Segments
 from .missing import NEAR
 from .pieces import Ints
 from .saw import IN_FLIGHT
-from .signs import MEASURABLE, NEAR_ID, TOO_SOON
+from .signs import MEASURABLE, TOO_SOON
 from .streams import ACK, PSH, WIDTH, Bools, Floats, Streams
 from .suspects import FIN_TIMEOUT, IDLE, SHORTEST_TIMEOUT
 from .view import ABOUT_TO_SEND, DISORDER
@@ -92,14 +92,8 @@ def _is_ordinary(streams: Streams) -> Bools:
     ordinary = (streams.flags & ~PSH == ACK) & (before >= 0) & (streams.seq == streams.expected)
     ordinary &= streams.acks_seen & (streams.ack >= streams.ack[before]) & (streams.window >= _USUAL_WINDOW)
     ordinary &= (streams.ttl == streams.ttl[before]) & (streams.header == streams.header[before])
-    found: Bools = ordinary & (_id_step(streams) < 2) & (streams.times - streams.times[streams.place - 1] < _NOT_LATE)
+    found: Bools = ordinary & (streams.id_step < 2) & (streams.times - streams.times[streams.place - 1] < _NOT_LATE)
     return found
-
-
-def _id_step(streams: Streams) -> Ints:
-    """0 where the IP id is that of the packet before it in its stream, 1 where it counts up, 2 where neither."""
-    step = (streams.ip_id - streams.ip_id[streams.before]) % 65536
-    return np.where(streams.before < 0, 0, np.where(step < NEAR_ID, np.minimum(step, 1), 2))
 
 
 def _table(streams: Streams, passed: Bools, kept: Bools) -> npt.NDArray[np.int32]:
@@ -109,7 +103,7 @@ def _table(streams: Streams, passed: Bools, kept: Bools) -> npt.NDArray[np.int32
         streams.side, streams.flags, streams.bare, streams.again, streams.header, streams.alert,
         np.minimum(streams.length, 2), np.where(streams.has_ack, 0, streams.acks > 0),
         np.searchsorted(_WINDOWS, streams.window, "right"), np.where(ttl == first_ttl, 0, ttl << 8 | first_ttl),
-        _id_step(streams), _gone_by(streams, passed), _is_much(streams)[streams.stream],
+        streams.id_step, _gone_by(streams, passed), _is_much(streams)[streams.stream],
         *_ranks(streams, kept), *_times(streams),
     ]  # fmt: skip
     return np.stack([column[kept].astype(np.int32) for column in columns], axis=1)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from .columns import Segments
 from .conversation import EARLIEST, SAMPLES
 from .pieces import Ints, big_endian, rows
+from .signs import NEAR_ID
 from .tcp import Flags
 
 WIDTH = 128  # bytes of a packet that are needed: the headers of IP and TCP, and the first of the data
@@ -28,7 +29,8 @@ class Streams:
     from the first number of the stream that was seen; ``bare`` tells of a seq that is 0 as it stands,
     ``again`` of a seq that the stream had passed. ``before`` is the place of the packet before it in
     its stream, -1 where there is none, and ``opener`` that of the first. ``alert`` tells of data that
-    look like a TLS alert.
+    look like a TLS alert. ``id_step`` is 0 where the IP id is that of the packet before, 1 where it
+    counts up, 2 where neither.
     """
 
     def __init__(self, columns: Segments, of_all: Ints, sizes: Ints, heads: npt.NDArray[np.uint8]) -> None:
@@ -89,6 +91,8 @@ class Streams:
         lift = self.stream[ordered] << 35  # each stream's numbers above those of the streams before it
         reached = np.empty_like(ordered)
         reached[ordered] = np.maximum.accumulate(np.where(self.is_rst, _LOWEST, self.next)[ordered] + lift) - lift
+        step = (self.ip_id - self.ip_id[self.before]) % 65536
+        self.id_step = np.where(self.before < 0, 0, np.where(step < NEAR_ID, np.minimum(step, 1), 2))
         self.expected = np.where(self.before >= 0, reached[self.before], self.seq)
         self.again = ~self.is_rst & (self.seq < self.expected)
         latest = [np.maximum.accumulate(np.where(self.side == side, self.place, -1)) for side in (1, 0)]
